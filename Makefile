@@ -1,0 +1,39 @@
+# Every target uses .venv, made from requirements-dev.lock (hashes checked by pip).
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.stamp
+
+.PHONY: venv demo test check lock clean
+
+venv: $(STAMP)
+
+$(STAMP): requirements-dev.lock pyproject.toml
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(STAMP)
+
+# make demo            until Ctrl-C, short proving times
+# make demo FULL=1     the times of a real pod
+# make demo FOR=90     90 seconds, one closing line, exit code says whether the pod reached NORMAL without an overrun
+demo: $(STAMP)
+	$(BIN)/python -m hil demo $(if $(FOR),--seconds $(FOR)) $(if $(FULL),--full)
+
+check: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/tidy_test.py
+
+test: check
+	$(BIN)/python -m pytest -q
+
+# Needs pip-tools; run it by hand after changing the dependencies in pyproject.toml.
+lock:
+	pip-compile --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --no-header -q -o requirements.lock pyproject.toml
+	pip-compile --generate-hashes --strip-extras --allow-unsafe --no-emit-index-url --no-emit-find-links --no-emit-trusted-host --no-emit-options --no-header -q --extra bench --extra dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+
+clean:
+	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,344 @@
+"""A device model as rows: registers, the standard points of its class, limits, comm-loss, golden vectors.
+
+A profile is one TOML file, ``profiles/devices/<vendor>_<model>.toml``; docs/profiles.md tells how to write one.
+Addresses are the 0-based numbers that go into the Modbus PDU.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from controller.config.problems import ConfigError, Document, Problem, read_toml
+from controller.core.points import Kind
+
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN)]
+Word = Annotated[int, Field(ge=0, le=0xFFFF)]
+Address = Annotated[int, Field(ge=0, le=0xFFFF)]
+
+UNITS = (
+    "", "%", "Cel", "K", "kPa", "L/min", "kW", "kVA", "kvar", "kWh", "kvarh", "V", "A", "mA", "uA", "Hz", "{rpm}",
+    "h", "min", "s", "L", "m", "Ohm", "Pa", "deg", "Nm", "{count}", "{pH}", "uS/cm",
+)  # fmt: skip
+DeviceClass = Literal[
+    "pump", "valve", "chiller", "fan", "cdu", "pdu", "meter", "battery", "leak_detector", "sensor", "remote_io", "rack"
+]
+WORDS = {
+    "int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "int64": 4, "uint64": 4, "float32": 2, "float64": 4, "bool": 1
+}  # fmt: skip
+WRITABLE_TABLES = ("holding", "coil")
+
+
+class ClassPoint(NamedTuple):
+    """A standard point of a device class: what control may rely on, whoever made the device."""
+
+    kind: Kind
+    unit: str
+    writable: bool
+    required: bool
+
+
+def _read(kind: Kind, unit: str = "", *, required: bool = True) -> ClassPoint:
+    return ClassPoint(kind, unit, writable=False, required=required)
+
+
+def _write(kind: Kind, unit: str = "", *, required: bool = True) -> ClassPoint:
+    return ClassPoint(kind, unit, writable=True, required=required)
+
+
+CLASS_POINTS: Mapping[str, Mapping[str, ClassPoint]] = {
+    "pump": {
+        "run_cmd": _write(Kind.FLAG), "speed_cmd": _write(Kind.NUMBER, "%"), "running": _read(Kind.FLAG),
+        "speed": _read(Kind.NUMBER, "%"), "fault": _read(Kind.FLAG), "power": _read(Kind.NUMBER, "kW", required=False),
+    },
+    "fan": {
+        "speed_cmd": _write(Kind.NUMBER, "%"), "speed": _read(Kind.NUMBER, "{rpm}"), "fault": _read(Kind.FLAG),
+    },
+    "valve": {
+        "position_cmd": _write(Kind.NUMBER, "%"), "position": _read(Kind.NUMBER, "%"),
+        "fault": _read(Kind.FLAG, required=False),
+    },
+    "chiller": {
+        "run_cmd": _write(Kind.FLAG), "supply_temp_sp": _write(Kind.NUMBER, "Cel"), "running": _read(Kind.FLAG),
+        "supply_temp": _read(Kind.NUMBER, "Cel"), "fault": _read(Kind.FLAG),
+    },
+    "cdu": {
+        "supply_temp": _read(Kind.NUMBER, "Cel"), "return_temp": _read(Kind.NUMBER, "Cel"),
+        "flow": _read(Kind.NUMBER, "L/min"),
+    },
+    "pdu": {"outlet_1": _write(Kind.FLAG), "power": _read(Kind.NUMBER, "kW")},
+    "meter": {"power": _read(Kind.NUMBER, "kW")},
+    "battery": {"soc": _read(Kind.NUMBER, "%"), "power": _read(Kind.NUMBER, "kW")},
+    "leak_detector": {"leak": _read(Kind.FLAG), "fault": _read(Kind.FLAG)},
+    "sensor": {},
+    "remote_io": {},
+    "rack": {},
+}  # fmt: skip
+
+
+class Strict(BaseModel):
+    """A table: frozen, without unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Repeat(Strict):
+    """``count`` like rows, ``{n}`` in the name counting from ``first``, addresses ``step`` apart."""
+
+    count: Annotated[int, Field(ge=2, le=128)]
+    step: Annotated[int, Field(ge=1, le=4096)] = 1
+    first: Annotated[int, Field(ge=0, le=128)] = 1
+
+
+class Row(Strict):
+    """One point of a device and the register it lives in. Engineering value = raw x scale + offset."""
+
+    table: Literal["holding", "input", "coil", "discrete"]
+    address: Address
+    type: Literal["int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64", "text", "bool"] = (
+        "uint16"
+    )
+    words: Annotated[int, Field(ge=1, le=64)] | None = None
+    word_order: Literal["big", "little"] = "big"
+    scale: float = 1.0
+    offset: float = 0.0
+    unit: str = ""
+    access: Literal["r", "rw", "w"] = "r"
+    bit: Annotated[int, Field(ge=0, le=15)] | None = None
+    on: Word | list[Word] | None = None
+    off: Word | list[Word] | None = None
+    mask: Word = 0xFFFF
+    step_wait_s: Annotated[float, Field(ge=0, le=10)] = 0.0
+    enum: dict[str, str] = {}
+    bits: dict[str, Name] = {}
+    sentinels: list[int] = []
+    range: Annotated[list[float], Field(min_length=2, max_length=2)] | None = None
+    rate: Literal["fast", "normal", "slow", "once"] = "normal"
+    deadband: Annotated[float, Field(ge=0)] = 0.0
+    safety: bool = False
+    fail_value: float | bool | None = None
+    confidence: Literal["two sources agree", "one source", "uncertain"] = "one source"
+    source: str = ""
+    description: str = ""
+    repeat: Repeat | None = None
+
+    @cached_property
+    def kind(self) -> Kind:
+        """What the point's value is in Python."""
+        if self.table in ("coil", "discrete") or self.bit is not None or self.on is not None:
+            return Kind.FLAG
+        if self.type == "text":
+            return Kind.TEXT
+        if self.enum:
+            return Kind.CODE
+        return Kind.BITS if self.bits else Kind.NUMBER
+
+    @cached_property
+    def width(self) -> int:
+        """How many registers (or bits of a bit table) the value takes."""
+        return self.words if self.type == "text" and self.words else WORDS.get(self.type, 1)
+
+    @cached_property
+    def on_words(self) -> tuple[int, ...]:
+        """Words written one after another to switch on; the last is the one that stays."""
+        return tuple(self.on) if isinstance(self.on, list) else (self.on or 0,)
+
+    @cached_property
+    def off_words(self) -> tuple[int, ...]:
+        return tuple(self.off) if isinstance(self.off, list) else (self.off or 0,)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for wrong, remedy in (
+            (self.unit not in UNITS, f'unit "{self.unit}" is not one of {", ".join(filter(None, UNITS))}'),
+            (self.access != "r" and self.table not in WRITABLE_TABLES, f'a {self.table} can\'t be written: access = "r"'),
+            (self.type == "text" and not self.words, "type text needs words, its number of registers"),
+            (self.words is not None and self.type != "text", f"words belongs to type text; {self.type} has its own width"),
+            ((self.table in ("coil", "discrete")) != (self.type == "bool"), 'coils and discretes have type = "bool"; others don\'t'),
+            (self.bit is not None and self.access != "r", "one bit of a register can't be written; use on, off and mask"),
+            (self.bit is not None and self.on is not None, "give either bit or on and off"),
+            (self.on is not None and self.access != "r" and self.off is None, "a writable flag needs both on and off"),
+            (self.kind is Kind.NUMBER and self.range is None, "a number needs its engineering range = [low, high]"),
+            (self.range is not None and self.range[0] >= self.range[1], "range is [low, high] with low < high"),
+            (not math.isfinite(self.scale) or self.scale == 0, "scale is a number other than 0"),
+            (not all(map(math.isfinite, (self.offset, *(self.range or ())))), "offset and range are finite numbers"),
+            (self.address + self.width > 0x10000, f"{self.width} registers from {self.address} run past 65535"),
+            (bool(self.enum) and not all(_is_int(k) for k in self.enum), "enum keys are whole numbers"),
+            (bool(self.bits) and not all(_is_int(k) and 0 <= int(k) < 16 * self.width for k in self.bits), "bits keys are bit numbers"),
+        ):  # fmt: skip
+            if wrong:
+                raise ValueError(remedy)
+        return self
+
+    @property
+    def texts(self) -> dict[int, str]:
+        return {int(key): text for key, text in (self.enum or self.bits).items()}
+
+
+def _is_int(text: str) -> bool:
+    return text.removeprefix("-").isdigit()
+
+
+class Link(Strict):
+    """What the device bears on the wire."""
+
+    max_read_words: Annotated[int, Field(ge=1, le=125)]
+    max_hole_words: Annotated[int, Field(ge=0, le=124)] = 0
+    barriers: list[Address] = []
+    min_gap_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    device_time_ms: Annotated[float, Field(ge=0, le=5000)]
+    write_multiple: bool = False
+
+
+class Expectation(Strict):
+    """A parameter of the device that decides what it does when the bus falls silent."""
+
+    point: Name
+    value: float | bool
+
+
+class CommLoss(Strict):
+    """What the device does when nobody talks to it. Stated for every device; asserted at every boot where readable."""
+
+    reaction: Annotated[str, StringConstraints(min_length=10)]
+    expect: list[Expectation] = []
+
+
+class Golden(Strict):
+    """Raw words worked out by hand from the source, and the values they mean."""
+
+    note: str = ""
+    holding: dict[str, list[Word]] = {}
+    input: dict[str, list[Word]] = {}
+    coil: dict[str, list[bool]] = {}
+    discrete: dict[str, list[bool]] = {}
+    values: dict[str, float | bool | str]
+
+
+class ProfileTables(Strict):
+    """The tables of a profile file as written."""
+
+    vendor: str
+    model: str
+    device_class: DeviceClass = Field(alias="class")
+    tier: Literal["bronze", "silver", "gold", "platinum"]
+    sources: Annotated[list[str], Field(min_length=1)]
+    notes: str = ""
+    site_points: bool = False
+    link: Link
+    comm_loss: CommLoss
+    points: dict[str, Row] = {}
+    golden: list[Golden] = []
+
+
+class Profile:
+    """A device model: its file's tables with repeated rows written out.
+
+    Attributes:
+        name: the file's stem.
+        rows: every point by name.
+    """
+
+    def __init__(self, name: str, tables: ProfileTables) -> None:
+        self.name = name
+        self.tables = tables
+        self.device_class = tables.device_class
+        self.link = tables.link
+        self.comm_loss = tables.comm_loss
+        self.rows = dict(expanded(tables.points))
+
+
+def expanded(rows: Mapping[str, Row]) -> Iterator[tuple[str, Row]]:
+    """Return the rows with each ``repeat`` written out."""
+    for name, row in rows.items():
+        if row.repeat is None:
+            yield name, row
+            continue
+        for index in range(row.repeat.count):
+            address = row.address + index * row.repeat.step
+            yield (
+                name.replace("{n}", str(row.repeat.first + index)),
+                row.model_copy(update={"address": address, "repeat": None}),
+            )
+
+
+def load_profile(path: Path) -> Profile:
+    """Return the profile in the file at ``path``.
+
+    Raises:
+        ConfigError: with every mistake in the file.
+    """
+    document = read_toml(path)
+    tables = document.parse(ProfileTables)
+    profile = Profile(path.stem, tables)
+    problems = [
+        *_name_problems(document, tables),
+        *class_problems(document, profile),
+        *_reference_problems(document, profile),
+    ]
+    if problems:
+        raise ConfigError(problems)
+    return profile
+
+
+def _name_problems(document: Document, tables: ProfileTables) -> Iterator[Problem]:
+    for name, row in tables.points.items():
+        here = ("points", name)
+        if (row.repeat is not None) != ("{n}" in name):
+            yield document.problem(
+                (*here, "repeat"), row.repeat and row.repeat.count, 'a repeated row has "{n}" in its name'
+            )
+        plain = name.replace("{n}", "1")
+        if not plain.isidentifier() or not plain.islower() or len(plain) > 48:
+            yield document.problem(
+                (*here, "name"), name, f"allowed: text matching {NAME_PATTERN}, with {{n}} in a repeated row"
+            )
+        last = row.address + (row.repeat.count - 1) * row.repeat.step if row.repeat else row.address
+        if last + row.width > 0x10000:
+            yield document.problem(
+                (*here, "repeat"), row.repeat and row.repeat.count, "the last row runs past address 65535"
+            )
+
+
+def class_problems(document: Document, profile: Profile) -> Iterator[Problem]:
+    """Return where the profile does not offer what its class promises."""
+    for name, standard in CLASS_POINTS[profile.device_class].items():
+        row = profile.rows.get(name)
+        here = ("points", name)
+        if row is None:
+            if standard.required:
+                yield document.problem((*here, "name"), None, f"required: every {profile.device_class} has {name}")
+            continue
+        if row.kind is not standard.kind:
+            yield document.problem(
+                (*here, "type"), row.type, f"{name} of a {profile.device_class} is a {standard.kind.value}"
+            )
+        if row.unit != standard.unit:
+            yield document.problem((*here, "unit"), row.unit, f'allowed: "{standard.unit}" (scale to it)')
+        if standard.writable and row.access == "r":
+            yield document.problem((*here, "access"), row.access, 'allowed: "rw" or "w"; control writes this point')
+
+
+def _reference_problems(document: Document, profile: Profile) -> Iterator[Problem]:
+    for index, expectation in enumerate(profile.comm_loss.expect):
+        if expectation.point not in profile.rows:
+            here = ("comm_loss", "expect", index, "point")
+            yield document.problem(here, expectation.point, "no such point in this profile")
+    for index, golden in enumerate(profile.tables.golden):
+        for name in golden.values:
+            if name not in profile.rows:
+                yield document.problem(("golden", index, "values", name), None, "no such point in this profile")
+    for name, row in profile.tables.points.items():
+        if not row.source:
+            yield document.problem(
+                ("points", name, "source"), None, "required: which document and table the row is from"
+            )
+        if row.fail_value is None and row.access != "r" and name in CLASS_POINTS[profile.device_class]:
+            here = ("points", name, "fail_value")
+            yield document.problem(here, None, "required: what this output falls back to, towards cooling")

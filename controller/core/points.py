@@ -1,0 +1,93 @@
+"""What a point is, and what one reading of it is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+Value = float | int | bool | str
+
+
+class Quality(Enum):
+    """How far a reading may be trusted. Only GOOD and FORCED carry a value that control may use."""
+
+    GOOD = "good"
+    STALE = "stale"
+    BAD = "bad"
+    FORCED = "forced"
+
+
+class Kind(Enum):
+    """What the value of a point is in Python."""
+
+    NUMBER = "number"  # float in the point's unit
+    FLAG = "flag"  # bool
+    CODE = "code"  # int with a text for each known number
+    BITS = "bits"  # int whose bits have names
+    TEXT = "text"  # str
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One named quantity of one device.
+
+    Attributes:
+        device: device id from the enclosure file, or a pseudo-device (``pod``, a bus).
+        name: standard point of the device's class, or the profile's own name.
+        unit: UCUM code (``Cel``, ``kPa``, ``L/min``, ``kW``, ``%``, ``{rpm}``), empty where there is none.
+        low, high: engineering range in ``unit``; a value outside it is BAD.
+        max_age_s: a reading older than this is STALE.
+        fail_value: what an output falls back to, in the direction of more cooling; None where holding is safest.
+        texts: text by number for CODE, name by bit for BITS.
+        deadband: least change worth publishing, in ``unit``.
+    """
+
+    device: str
+    name: str
+    kind: Kind
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    writable: bool = False
+    safety: bool = False
+    max_age_s: float = 5.0
+    fail_value: Value | None = None
+    texts: Mapping[int, str] = field(default_factory=dict)
+    deadband: float = 0.0
+    description: str = ""
+
+    @property
+    def id(self) -> str:
+        return f"{self.device}.{self.name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """One value as it was seen.
+
+    Attributes:
+        value: None unless there is a value worth showing; STALE keeps the last one, BAD never has one.
+        at: monotonic seconds at which the device gave the value (not when it was looked at).
+        reason: why the quality is not GOOD, in words for a technician.
+    """
+
+    value: Value | None
+    quality: Quality
+    at: float
+    reason: str = ""
+
+    @property
+    def usable(self) -> bool:
+        return self.quality is Quality.GOOD or self.quality is Quality.FORCED
+
+
+def good(value: Value, at: float) -> Reading:
+    return Reading(value, Quality.GOOD, at)
+
+
+def bad(reason: str, at: float) -> Reading:
+    return Reading(None, Quality.BAD, at, reason)
+
+
+NEVER_READ = Reading(None, Quality.STALE, float("-inf"), "never read")

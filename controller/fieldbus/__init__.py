@@ -1,0 +1,1 @@
+"""Modbus: spans of registers in, readings out; writes ahead of reads."""
