@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 Location = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
 
 FILE_BYTES_MAX = 1_000_000
 SHOWN_MAX = 80
+MISPLACED = "misplaced"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +66,18 @@ class Document:
 
     def _worded(self, error: ValidationError) -> Iterable[Problem]:
         for item in error.errors(include_url=False):
-            given = None if item["type"] == "missing" else item["input"]
-            yield self.problem(item["loc"] or ("file",), given, _remedy(item["type"], item["msg"], item.get("ctx", {})))
+            given, location = item["input"], item["loc"]
+            if item["type"] == "missing":
+                given = None
+            elif item["type"] == MISPLACED:
+                key = item["ctx"]["key"]
+                given, location = given.get(key) if isinstance(given, Mapping) else None, (*location, key)
+            yield self.problem(location or ("file",), given, _remedy(item["type"], item["msg"], item.get("ctx", {})))
+
+
+def misplaced(key: str, remedy: str) -> PydanticCustomError:
+    """Return the error for a model validator to raise: ``key`` of this table does not go with the rest of it."""
+    return PydanticCustomError(MISPLACED, "{remedy}", {"key": key, "remedy": remedy})
 
 
 def _prefixes(location: Location) -> Iterable[Location]:
@@ -90,8 +102,8 @@ def _remedy(kind: str, message: str, context: Mapping[str, Any]) -> str:
             return f"allowed: {context['expected']}"
         case "string_pattern_mismatch":
             return f"allowed: text matching {context['pattern']}"
-        case "value_error":
-            return str(context["error"])
+        case "misplaced":
+            return str(context["remedy"])
         case _:
             return message[0].lower() + message[1:]
 
@@ -115,13 +127,13 @@ def read_toml(path: Path) -> Document:
         raise ConfigError([Problem(path.name, "", "file", "", f"not UTF-8 at byte {error.start}")]) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError([Problem(path.name, "", "file", "", f"not TOML: {error or 'nested too deeply'}")]) from None
-    return Document(path, data, {location: path.name for location in _locations(data)})
+    return Document(path, data, dict.fromkeys(_locations(data), path.name))
 
 
 def overlaid(base: Document, overlay: Document) -> Document:
     """Return ``base`` with every key of ``overlay`` laid over it, table by table."""
     data = _merged(base.data, overlay.data)
-    origins = {**base.origins, **{location: overlay.path.name for location in _locations(overlay.data)}}
+    origins = {**base.origins, **dict.fromkeys(_locations(overlay.data), overlay.path.name)}
     return Document(overlay.path, data, origins)
 
 

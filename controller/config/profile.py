@@ -14,7 +14,7 @@ from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-from controller.config.problems import ConfigError, Document, Problem, read_toml
+from controller.config.problems import ConfigError, Document, Problem, misplaced, read_toml
 from controller.core.points import Kind
 
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,47}$"
@@ -155,25 +155,38 @@ class Row(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        for wrong, remedy in (
-            (self.unit not in UNITS, f'unit "{self.unit}" is not one of {", ".join(filter(None, UNITS))}'),
-            (self.access != "r" and self.table not in WRITABLE_TABLES, f'a {self.table} can\'t be written: access = "r"'),
-            (self.type == "text" and not self.words, "type text needs words, its number of registers"),
-            (self.words is not None and self.type != "text", f"words belongs to type text; {self.type} has its own width"),
-            ((self.table in ("coil", "discrete")) != (self.type == "bool"), 'coils and discretes have type = "bool"; others don\'t'),
-            (self.bit is not None and self.access != "r", "one bit of a register can't be written; use on, off and mask"),
-            (self.bit is not None and self.on is not None, "give either bit or on and off"),
-            (self.on is not None and self.access != "r" and self.off is None, "a writable flag needs both on and off"),
-            (self.kind is Kind.NUMBER and self.range is None, "a number needs its engineering range = [low, high]"),
-            (self.range is not None and self.range[0] >= self.range[1], "range is [low, high] with low < high"),
-            (not math.isfinite(self.scale) or self.scale == 0, "scale is a number other than 0"),
-            (not all(map(math.isfinite, (self.offset, *(self.range or ())))), "offset and range are finite numbers"),
-            (self.address + self.width > 0x10000, f"{self.width} registers from {self.address} run past 65535"),
-            (bool(self.enum) and not all(_is_int(k) for k in self.enum), "enum keys are whole numbers"),
-            (bool(self.bits) and not all(_is_int(k) and 0 <= int(k) < 16 * self.width for k in self.bits), "bits keys are bit numbers"),
-        ):  # fmt: skip
+        bits_table = self.table in ("coil", "discrete")
+        for wrong, key, remedy in (
+            (self.unit not in UNITS, "unit", f"allowed: {', '.join(filter(None, UNITS))}"),
+            (self.access != "r" and self.table not in WRITABLE_TABLES, "access", f'a {self.table} is read-only: "r"'),
+            (self.type == "text" and not self.words, "words", "required with type text: its number of registers"),
+            (self.words is not None and self.type != "text", "words", f"only for type text; {self.type} has its width"),
+            (bits_table != (self.type == "bool"), "type", 'coils and discretes have "bool", registers another type'),
+            (self.bit is not None and self.access != "r", "access", "one bit can't be written; use on, off and mask"),
+            (self.bit is not None and self.on is not None, "bit", "give either bit, or on and off"),
+            (
+                self.on is not None and self.access != "r" and self.off is None,
+                "off",
+                "required: a flag that is written",
+            ),
+            (
+                self.kind is Kind.NUMBER and self.range is None,
+                "range",
+                "required for a number: [low, high] in its unit",
+            ),
+            (self.range is not None and not self.range[0] < self.range[1], "range", "allowed: [low, high], low < high"),
+            (not math.isfinite(self.scale) or self.scale == 0, "scale", "allowed: a finite number other than 0"),
+            (not all(map(math.isfinite, (self.offset, *(self.range or ())))), "range", "allowed: finite numbers"),
+            (self.address + self.width > 0x10000, "address", f"{self.width} registers from here run past 65535"),
+            (not all(map(_is_int, self.enum)), "enum", "its keys are whole numbers"),
+            (
+                not all(_is_int(bit) and 0 <= int(bit) < 16 * self.width for bit in self.bits),
+                "bits",
+                "bit numbers only",
+            ),
+        ):
             if wrong:
-                raise ValueError(remedy)
+                raise misplaced(key, remedy)
         return self
 
     @property

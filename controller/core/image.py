@@ -10,7 +10,7 @@ from controller.core.points import NEVER_READ, Point, Quality, Reading, Value
 class Image:
     """Readings of one scan. A reading that is not usable forces its reader to say what to do instead.
 
-    Built by ``freeze``; never changed afterwards except that the scan itself may add what it derives (``with_derived``).
+    Built by ``freeze`` and never changed; what the scan derives from it goes into a new one (``with_derived``).
     """
 
     __slots__ = ("_readings", "at")
