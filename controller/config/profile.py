@@ -341,8 +341,9 @@ def class_problems(document: Document, profile: Profile) -> Iterator[Problem]:
 def _reference_problems(document: Document, profile: Profile) -> Iterator[Problem]:
     for index, expectation in enumerate(profile.comm_loss.expect):
         if expectation.point not in profile.rows:
-            here = ("comm_loss", "expect", index, "point")
-            yield document.problem(here, expectation.point, "no such point in this profile")
+            yield document.problem(
+                ("comm_loss", "expect", index, "point"), expectation.point, "no such point in this profile"
+            )
     for index, golden in enumerate(profile.tables.golden):
         for name in golden.values:
             if name not in profile.rows:
@@ -353,5 +354,6 @@ def _reference_problems(document: Document, profile: Profile) -> Iterator[Proble
                 ("points", name, "source"), None, "required: which document and table the row is from"
             )
         if row.fail_value is None and row.access != "r" and name in CLASS_POINTS[profile.device_class]:
-            here = ("points", name, "fail_value")
-            yield document.problem(here, None, "required: what this output falls back to, towards cooling")
+            yield document.problem(
+                ("points", name, "fail_value"), None, "required: what this output falls back to, towards cooling"
+            )
