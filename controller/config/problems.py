@@ -49,13 +49,16 @@ class Document:
 
     path: Path
     data: dict[str, Any]
-    origins: Mapping[Location, str] = field(default_factory=dict)
+    origins: Mapping[Location, Path] = field(default_factory=dict)
 
     def problem(self, location: Location, given: object, remedy: str) -> Problem:
         """Return the problem of the key at ``location``; the last part of it is the key, the rest its table."""
-        file = next((self.origins[p] for p in _prefixes(location) if p in self.origins), self.path.name)
         *table, key = location or ("",)
-        return Problem(file, ".".join(map(str, table)), str(key), shown(given), remedy)
+        return Problem(self.origin(location).name, ".".join(map(str, table)), str(key), shown(given), remedy)
+
+    def origin(self, location: Location) -> Path:
+        """Return the file that the key at ``location`` came from."""
+        return next((self.origins[part] for part in _prefixes(location) if part in self.origins), self.path)
 
     def parse(self, model: type[Model]) -> Model:
         """Return the document as ``model``; raises ConfigError with every mistake pydantic found."""
@@ -127,13 +130,13 @@ def read_toml(path: Path) -> Document:
         raise ConfigError([Problem(path.name, "", "file", "", f"not UTF-8 at byte {error.start}")]) from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError([Problem(path.name, "", "file", "", f"not TOML: {error or 'nested too deeply'}")]) from None
-    return Document(path, data, dict.fromkeys(_locations(data), path.name))
+    return Document(path, data, dict.fromkeys(_locations(data), path))
 
 
 def overlaid(base: Document, overlay: Document) -> Document:
     """Return ``base`` with every key of ``overlay`` laid over it, table by table."""
     data = _merged(base.data, overlay.data)
-    origins = {**base.origins, **dict.fromkeys(_locations(overlay.data), overlay.path.name)}
+    origins = {**base.origins, **dict.fromkeys(_locations(overlay.data), overlay.path)}
     return Document(overlay.path, data, origins)
 
 

@@ -1,0 +1,188 @@
+"""An enclosure file: buses, devices, roles in the loops, limits, links. A site file may lay its own keys over a base.
+
+Tables that control reads are the core's own dataclasses; ``Table`` makes pydantic check them: every field required,
+none unknown, and numbers inside the limits of the unit their name ends in.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, get_type_hints
+
+from pydantic import Field, GetCoreSchemaHandler, StringConstraints, create_model, model_validator
+from pydantic_core import CoreSchema, core_schema
+
+from controller.config.problems import ConfigError, Document, misplaced, overlaid, read_toml
+from controller.config.profile import Name, Row, Strict
+from controller.core import interlocks, loops, modes
+from controller.core.power import Power, Rack
+
+BASES_MAX = 4
+# Sanity limits of a number by the unit that ends its name; a loop's own range is far inside.
+UNIT_LIMITS: dict[str, tuple[float, float]] = {
+    "_k_per_min": (0.01, 60),
+    "_pct_per_k": (0.01, 1000),
+    "_pct_per_s": (0.01, 1000),
+    "_lpm_per_s": (0.01, 10_000),
+    "_kw_lpm": (0.01, 10),
+    "_lpm": (1, 100_000),
+    "_kpa": (0, 5_000),
+    "_pct": (0, 200),
+    "_tier": (0, 9),
+    "_kw": (0.1, 100_000),
+    "_s": (0, 86_400),
+    "_c": (-40, 120),
+    "_k": (0, 60),
+}
+IDENTIFIER = r"^[A-Za-z0-9_-]{1,48}$"
+Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER)]
+
+
+class Table:
+    """Annotates a core dataclass as a TOML table."""
+
+    @staticmethod
+    def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        hints = get_type_hints(source)
+        fields: dict[str, Any] = {}
+        for item in dataclasses.fields(source):
+            if item.name == "name":
+                continue
+            unit = next((suffix for suffix in UNIT_LIMITS if item.name.endswith(suffix)), None)
+            if hints[item.name] in (float, int) and unit:
+                low, high = UNIT_LIMITS[unit]
+                fields[item.name] = (Annotated[hints[item.name], Field(ge=low, le=high, allow_inf_nan=False)], ...)
+            else:
+                fields[item.name] = (list[str] if hints[item.name] == tuple[str, ...] else hints[item.name], ...)
+        model = create_model(source.__name__, __base__=Strict, **fields)
+
+        def built(tables: Strict) -> Any:
+            values = {name: getattr(tables, name) for name in fields}
+            values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+            return source(**values) if len(values) == len(hints) else values
+
+        return core_schema.no_info_after_validator_function(built, handler.generate_schema(model))
+
+
+class Rates(Strict):
+    """Poll period of each rate group."""
+
+    fast_s: Annotated[float, Field(ge=0.1, le=5)]
+    normal_s: Annotated[float, Field(ge=0.2, le=30)]
+    slow_s: Annotated[float, Field(ge=1, le=600)]
+
+
+class Scan(Strict):
+    period_ms: Annotated[int, Field(ge=50, le=1000)]
+
+
+class Bus(Strict):
+    """One wire or one TCP connection."""
+
+    kind: Literal["rtu", "tcp"]
+    timeout_ms: Annotated[int, Field(ge=20, le=5000)]
+    port: str | Annotated[int, Field(ge=1, le=65535)]
+    baud: Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] | None = None
+    parity: Literal["none", "even", "odd"] | None = None
+    stop_bits: Literal[1, 2] | None = None
+    host: str | None = None
+
+    SERIAL: ClassVar[tuple[str, ...]] = ("baud", "parity", "stop_bits")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.kind == "rtu":
+            for key in self.SERIAL:
+                if getattr(self, key) is None:
+                    raise misplaced(key, "required for a serial line")
+            if not isinstance(self.port, str):
+                raise misplaced("port", 'allowed for a serial line: a device path, such as "/dev/ttyUSB0"')
+            if self.host is not None:
+                raise misplaced("host", "only for tcp")
+        else:
+            for key in self.SERIAL:
+                if getattr(self, key) is not None:
+                    raise misplaced(key, "only for a serial line")
+            if not self.host:
+                raise misplaced("host", "required for tcp: a host name or address")
+            if not isinstance(self.port, int):
+                raise misplaced("port", "allowed for tcp: a number from 1 to 65535")
+        return self
+
+
+class Device(Strict):
+    profile: Name
+    bus: Name
+    unit: Annotated[int, Field(ge=0, le=255)]
+    description: str = ""
+    points: dict[Name, Row] = Field(default_factory=dict)
+
+
+class Mqtt(Strict):
+    """The link to the facility."""
+
+    host: str
+    port: Annotated[int, Field(ge=1, le=65535)]
+    root: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,48}(/[A-Za-z0-9_-]{1,48}){0,7}$")]
+    keepalive_s: Annotated[int, Field(ge=5, le=300)]
+    client_id: Identifier
+    username: str = ""
+
+
+class Console(Strict):
+    """Technicians' way in. The socket is served to users of the service's group only."""
+
+    socket: str
+    tty: str = ""
+
+
+class Operation(Strict):
+    """autostart: go to STARTUP by itself after the controller started, once PRECHECK passes."""
+
+    autostart: bool
+
+
+class Enclosure(Strict):
+    """A whole enclosure file."""
+
+    schema_version: Literal[1] = Field(alias="schema")
+    name: Identifier
+    site: Identifier
+    description: str = ""
+    state_dir: str
+    profiles_dir: str
+    scan: Scan
+    rates: Rates
+    operation: Operation
+    buses: Annotated[dict[Name, Bus], Field(min_length=1)]
+    devices: Annotated[dict[Name, Device], Field(min_length=1)]
+    tcs: Annotated[loops.Tcs, Table]
+    fws: Annotated[loops.Fws, Table]
+    room: Annotated[loops.Room, Table]
+    power: Annotated[Power, Table]
+    racks: dict[Name, Annotated[Rack, Table]]
+    protection: Annotated[interlocks.Protection, Table]
+    startup: Annotated[modes.StartupTimes, Table]
+    mqtt: Mqtt
+    console: Console
+
+
+def read_enclosure(path: Path) -> Document:
+    """Return the document at ``path`` laid over its ``base``, if it names one.
+
+    Raises:
+        ConfigError: a file can't be read, or bases go round in a circle.
+    """
+    documents = [read_toml(path)]
+    while "base" in documents[-1].data:
+        here = documents[-1]
+        base = here.data.pop("base")
+        if not isinstance(base, str) or len(documents) > BASES_MAX:
+            problem = here.problem(("base",), base, f"allowed: the path of another file, at most {BASES_MAX} deep")
+            raise ConfigError([problem])
+        documents.append(read_toml(here.path.parent / base))
+    document = documents.pop()
+    while documents:
+        document = overlaid(document, documents.pop())
+    return document

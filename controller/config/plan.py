@@ -1,0 +1,291 @@
+"""Enclosure file and device profiles -> one frozen Plan, with every reference checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from controller.config.enclosure import Bus, Console, Device, Enclosure, Mqtt, read_enclosure
+from controller.config.problems import ConfigError, Document, Location, Problem
+from controller.config.profile import Profile, Row, load_profile
+from controller.core import interlocks, loops
+from controller.core.engine import Expected, Pod
+from controller.core.points import Kind, Point
+from controller.core.power import Power, Rack
+
+ONCE_MAX_AGE_S = float("inf")
+CONTROL_MAX_AGE_S = 5.0  # no control decision rests on anything older (plant facts, invariant 9)
+AGE_PERIODS = 3.0
+RESERVED_DEVICES = ("pod",)
+ROLE_TABLES: Mapping[str, type] = {
+    "tcs": loops.Tcs,
+    "fws": loops.Fws,
+    "room": loops.Room,
+    "power": Power,
+    "protection": interlocks.Protection,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PointPlan:
+    """One point, its register, and how often it is read (None: once, at boot and after its device returns)."""
+
+    point: Point
+    row: Row
+    period_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class DevicePlan:
+    name: str
+    profile: Profile
+    bus: str
+    unit: int
+    description: str
+    points: tuple[PointPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class BusPlan:
+    name: str
+    settings: Bus
+    devices: tuple[DevicePlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything the service needs, resolved. ``revision`` changes with any setting."""
+
+    name: str
+    site: str
+    revision: str
+    scan_s: float
+    state_dir: Path
+    buses: tuple[BusPlan, ...]
+    pod: Pod
+    mqtt: Mqtt
+    console: Console
+
+    @property
+    def devices(self) -> Iterator[DevicePlan]:
+        return (device for bus in self.buses for device in bus.devices)
+
+
+def load_plan(path: Path) -> Plan:
+    """Return the plan of the enclosure or site file at ``path``.
+
+    Raises:
+        ConfigError: with every mistake in the file, its bases and the profiles it names.
+    """
+    document = read_enclosure(path)
+    problems: list[Problem] = []
+    enclosure: Enclosure | None = None
+    try:
+        enclosure = document.parse(Enclosure)
+    except ConfigError as error:
+        problems += error.problems
+    profiles = _profiles(document, problems)
+    rows = dict(_rows(document, profiles))
+    problems += _reference_problems(document, profiles, rows)
+    problems += _device_problems(document, profiles)
+    if problems or enclosure is None:
+        raise ConfigError(problems)
+    return _build(document, enclosure, profiles)
+
+
+def _tables(data: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
+    found = data.get(key)
+    return {name: table for name, table in found.items() if isinstance(table, dict)} if isinstance(found, dict) else {}
+
+
+def _profiles(document: Document, problems: list[Problem]) -> dict[str, Profile]:
+    """Return every profile that the devices name and that can be loaded; add the mistakes of the others."""
+    given = document.data.get("profiles_dir")
+    folder = document.origin(("profiles_dir",)).parent / (given if isinstance(given, str) else ".")
+    profiles: dict[str, Profile] = {}
+    failed: set[str] = set()
+    for device, table in _tables(document.data, "devices").items():
+        name = table.get("profile")
+        if not isinstance(name, str) or name in profiles or name in failed:
+            continue
+        path = folder / f"{name}.toml"
+        if not path.is_file():
+            known = sorted(found.stem for found in folder.glob("*.toml"))
+            remedy = f"no such profile in {folder}; there are: {', '.join(known) or 'none'}"
+            problems.append(document.problem(("devices", device, "profile"), name, remedy))
+            failed.add(name)
+            continue
+        try:
+            profiles[name] = load_profile(path)
+        except ConfigError as error:
+            problems += error.problems
+            failed.add(name)
+    return profiles
+
+
+def _rows(document: Document, profiles: Mapping[str, Profile]) -> Iterator[tuple[str, Row]]:
+    """Return the row of every point of every device, as far as the file can be understood."""
+    for device, table in _tables(document.data, "devices").items():
+        profile = profiles.get(str(table.get("profile")))
+        if profile:
+            yield from ((f"{device}.{name}", row) for name, row in profile.rows.items())
+        for name, row in _tables(table, "points").items():
+            try:
+                yield f"{device}.{name}", Row.model_validate(row)
+            except ValidationError:
+                continue
+
+
+def _device_problems(document: Document, profiles: Mapping[str, Profile]) -> Iterator[Problem]:
+    buses = document.data.get("buses")
+    names = set(buses) if isinstance(buses, dict) else set()
+    seen: dict[tuple[str, int], str] = {}
+    for device, table in _tables(document.data, "devices").items():
+        here: Location = ("devices", device)
+        bus, unit = table.get("bus"), table.get("unit")
+        if device in names or device in RESERVED_DEVICES:
+            yield document.problem((*here, "profile"), device, "this name is taken by a bus or by the pod itself")
+        if isinstance(bus, str) and bus not in names:
+            yield document.problem((*here, "bus"), bus, f"no such bus; there are: {', '.join(sorted(names))}")
+        if isinstance(bus, str) and isinstance(unit, int):
+            other = seen.setdefault((bus, unit), device)
+            if other != device:
+                yield document.problem((*here, "unit"), unit, f"{other} has this unit id on bus {bus} already")
+            if names and _is_serial(buses, bus) and not 1 <= unit <= 247:
+                yield document.problem((*here, "unit"), unit, "allowed on a serial line: 1 to 247")
+        profile = profiles.get(str(table.get("profile")))
+        if profile and not profile.tables.site_points and table.get("points"):
+            remedy = f"only for profiles with site_points = true; {profile.name} has its own registers"
+            yield document.problem((*here, "points"), None, remedy)
+        for name, row in _tables(table, "points").items():
+            if profile and name in profile.rows:
+                yield document.problem((*here, "points", name), None, f"{profile.name} has a point of this name")
+            if not row.get("source"):
+                remedy = "required: which terminal of which module it is wired to"
+                yield document.problem((*here, "points", name, "source"), None, remedy)
+
+
+def _is_serial(buses: Any, name: str) -> bool:
+    table = buses.get(name)
+    return isinstance(table, dict) and table.get("kind") == "rtu"
+
+
+def _reference_problems(
+    document: Document, profiles: Mapping[str, Profile], rows: Mapping[str, Row]
+) -> Iterator[Problem]:
+    """Return the roles that name what is not there or is of another sort."""
+    classes = {
+        device: profiles[str(table.get("profile"))].device_class
+        for device, table in _tables(document.data, "devices").items()
+        if str(table.get("profile")) in profiles
+    }
+    tables: list[tuple[Location, type, Any]] = [((n,), of, document.data.get(n)) for n, of in ROLE_TABLES.items()]
+    tables += [(("racks", name), Rack, table) for name, table in _tables(document.data, "racks").items()]
+    for here, of, table in tables:
+        if not isinstance(table, dict):
+            continue
+        for item in dataclasses.fields(of):
+            given = table.get(item.name)
+            names = given if isinstance(given, list) else [given]
+            for name in names if item.metadata else ():
+                if isinstance(name, str):
+                    remedy = _mismatch(name, item.metadata, classes, rows)
+                    if remedy:
+                        yield document.problem((*here, item.name), name, remedy)
+
+
+def _mismatch(name: str, wanted: Mapping[str, Any], classes: Mapping[str, str], rows: Mapping[str, Row]) -> str:
+    if "class" in wanted:
+        if name not in classes:
+            return "no such device"
+        return "" if classes[name] == wanted["class"] else f"{name} is a {classes[name]}; allowed: a {wanted['class']}"
+    row = rows.get(name)
+    if row is None:
+        return "no such point; points are written device.point"
+    if row.kind is not wanted["kind"]:
+        return f"{name} is a {row.kind.value}; allowed: a {wanted['kind'].value}"
+    if row.kind is Kind.NUMBER and row.unit != wanted["unit"]:
+        return f'{name} is in "{row.unit}"; allowed: "{wanted["unit"]}"'
+    return ""
+
+
+def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Profile]) -> Plan:
+    periods = {"fast": enclosure.rates.fast_s, "normal": enclosure.rates.normal_s, "slow": enclosure.rates.slow_s}
+    devices = [_device(name, device, profiles, periods) for name, device in enclosure.devices.items()]
+    buses = tuple(
+        BusPlan(name, bus, tuple(device for device in devices if device.bus == name))
+        for name, bus in enclosure.buses.items()
+    )
+    points = {plan.point.id: plan.point for device in devices for plan in device.points}
+    expected = tuple(
+        Expected(f"{device.name}.{item.point}", item.value)
+        for device in devices
+        for item in device.profile.comm_loss.expect
+    )
+    pod = Pod(
+        name=enclosure.name,
+        tcs=enclosure.tcs,
+        fws=enclosure.fws,
+        room=enclosure.room,
+        power=enclosure.power,
+        racks=tuple(Rack(name=name, **fields) for name, fields in enclosure.racks.items()),
+        protection=enclosure.protection,
+        startup=enclosure.startup,
+        autostart=enclosure.operation.autostart,
+        expected=expected,
+        device_bus={device.name: device.bus for device in devices},
+        device_class={device.name: device.profile.device_class for device in devices},
+        points=points,
+    )
+    return Plan(
+        name=enclosure.name,
+        site=enclosure.site,
+        revision=_revision(document, profiles),
+        scan_s=enclosure.scan.period_ms / 1000,
+        state_dir=Path(enclosure.state_dir),
+        buses=buses,
+        pod=pod,
+        mqtt=enclosure.mqtt,
+        console=enclosure.console,
+    )
+
+
+def _device(name: str, device: Device, profiles: Mapping[str, Profile], periods: Mapping[str, float]) -> DevicePlan:
+    profile = profiles[device.profile]
+    rows: Iterable[tuple[str, Row]] = [*profile.rows.items(), *device.points.items()]
+    points = tuple(_point(name, point, row, periods.get(row.rate)) for point, row in rows)
+    return DevicePlan(name, profile, device.bus, device.unit, device.description, points)
+
+
+def _point(device: str, name: str, row: Row, period_s: float | None) -> PointPlan:
+    low, high = row.range or (None, None)
+    max_age = ONCE_MAX_AGE_S if period_s is None else AGE_PERIODS * period_s
+    point = Point(
+        device=device,
+        name=name,
+        kind=row.kind,
+        unit=row.unit,
+        low=low,
+        high=high,
+        writable=row.access != "r",
+        safety=row.safety,
+        max_age_s=min(max_age, CONTROL_MAX_AGE_S) if row.safety else max_age,
+        fail_value=row.fail_value,
+        texts=row.texts,
+        deadband=row.deadband,
+        description=row.description,
+    )
+    return PointPlan(point, row, period_s)
+
+
+def _revision(document: Document, profiles: Mapping[str, Profile]) -> str:
+    """Return a hash of everything that was configured."""
+    settings = [document.data, {name: profile.tables.model_dump(mode="json") for name, profile in profiles.items()}]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]

@@ -1,0 +1,105 @@
+"""Feeds and racks: in which order racks are energised and put off; the electrical twin of loops.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from controller.core.image import Image
+from controller.core.points import Kind
+from controller.core.sequences import Demand
+
+RACK_DEAD_KW = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Rack:
+    """One rack: its outlets, meters, liquid valve, leak detectors and shed tier (3 is shed first, 0 never)."""
+
+    name: str
+    outlets: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
+    power: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "kW"})
+    valve: str = field(metadata={"class": "valve"})
+    leak: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
+    shed_tier: int
+
+    def energised(self, image: Image) -> bool:
+        """True when any outlet is on, or is not known to be off."""
+        return any(image.flag(outlet, otherwise=True) for outlet in self.outlets)
+
+    def pending(self, image: Image) -> bool:
+        """True when an outlet is known to be off."""
+        return any(not image.flag(outlet, otherwise=True) for outlet in self.outlets)
+
+    def power_kw(self, image: Image) -> float | None:
+        """Return the rack's power, or None when one of its meters can't be trusted."""
+        values = image.numbers(self.power)
+        return sum(values) if len(values) == len(self.power) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Power:
+    """Meters of the pod's IT feeds, and how racks are put on."""
+
+    feeds: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "kW"})
+    rack_stagger_s: float
+    outlet_stagger_s: float
+
+
+def it_power_kw(power: Power, racks: Sequence[Rack], image: Image) -> float | None:
+    """Return the IT power in kW: the higher of the feeds' sum and the racks' sum; None if neither is whole."""
+    feeds = image.numbers(power.feeds)
+    by_rack = [rack.power_kw(image) for rack in racks]
+    whole = []
+    if feeds and len(feeds) == len(power.feeds):
+        whole.append(sum(feeds))
+    if by_rack and all(value is not None for value in by_rack):
+        whole.append(sum(value for value in by_rack if value is not None))
+    return max(whole, default=None)
+
+
+@dataclass(slots=True)
+class EnergiseSequence:
+    """Puts racks on one outlet at a time, lowest shed tier first, with the staggers of the enclosure file."""
+
+    power: Power
+    racks: Sequence[Rack]
+    commanded: set[str] = field(default_factory=set)
+    last_outlet_at: float = float("-inf")
+    last_rack_at: float = float("-inf")
+    rack: str = ""
+
+    def step(self, image: Image, blocked: set[str], now: float) -> Iterable[Demand]:
+        """Return the outlets wanted on. ``blocked`` names racks that must stay off."""
+        for rack in sorted(self.racks, key=lambda item: item.shed_tier):
+            if rack.name in blocked:
+                continue
+            for outlet in rack.outlets:
+                if outlet in self.commanded or image.flag(outlet, otherwise=False):
+                    continue
+                if not image.usable(outlet) or not self._turn(rack, now):
+                    break
+                self.commanded.add(outlet)
+                self.last_outlet_at = now
+        return [Demand(outlet, True, "energise") for outlet in sorted(self.commanded)]
+
+    def _turn(self, rack: Rack, now: float) -> bool:
+        """Return whether the next outlet of ``rack`` may go on now; a new rack starts its stagger."""
+        if now - self.last_outlet_at < self.power.outlet_stagger_s:
+            return False
+        if rack.name != self.rack:
+            if now - self.last_rack_at < self.power.rack_stagger_s:
+                return False
+            self.rack, self.last_rack_at = rack.name, now
+        return True
+
+    def clear(self) -> None:
+        self.commanded.clear()
+
+
+def pending(racks: Sequence[Rack], image: Image, blocked: set[str]) -> list[str]:
+    return [rack.name for rack in racks if rack.name not in blocked and rack.pending(image)]
+
+
+def off_demands(racks: Sequence[Rack], reason: str) -> list[Demand]:
+    return [Demand(outlet, False, reason) for rack in racks for outlet in rack.outlets]

@@ -1,0 +1,120 @@
+"""Start, prove, run, fail and stop of one piece of equipment, and which of a duty/standby group is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from controller.core.blocks import Delay
+from controller.core.image import Image
+from controller.core.points import Value
+
+RUN_LOST_S = 1.0  # how long a running proof may be missing before the equipment counts as failed
+
+
+class RunState(Enum):
+    STOPPED = "stopped"
+    STARTING = "starting"
+    RUNNING = "running"
+    FAILED = "failed"
+    UNKNOWN = "unknown"  # its device does not answer: no capacity is counted on it, and it is not commanded off
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What a sequence or loop asks of one output; only the gate turns it into a Write."""
+
+    point: str
+    value: Value
+    reason: str
+
+
+@dataclass(slots=True)
+class RunSequence:
+    """One machine with ``run_cmd``, ``running`` and ``fault``.
+
+    Attributes:
+        prove_s: how long it may take from the command until it says it runs.
+        min_on_s, min_off_s: least times between commands; a machine found running or stopped starts neither.
+    """
+
+    device: str
+    prove_s: float
+    min_on_s: float = 0.0
+    min_off_s: float = 0.0
+    state: RunState = RunState.UNKNOWN
+    since: float = 0.0
+    started_at: float = float("-inf")
+    stopped_at: float = float("-inf")
+    lost: Delay = field(default_factory=lambda: Delay(RUN_LOST_S))
+
+    def step(self, image: Image, wanted: bool | None, now: float) -> list[Demand]:
+        """Advance, and return the run command wanted now; with ``wanted`` None it only watches."""
+        self._observe(image, now)
+        if wanted is None:
+            return []
+        if wanted and self.state is RunState.STOPPED and now - self.stopped_at >= self.min_off_s:
+            self._go(RunState.STARTING, now)
+            self.started_at = now
+        active = self.state in (RunState.RUNNING, RunState.STARTING)
+        if active and now - self.started_at < self.min_on_s:
+            wanted = True
+        if self.state is RunState.STARTING and not wanted:
+            self.stopped_at = now
+            self._go(RunState.STOPPED, now)
+        if self.state is RunState.FAILED:
+            return [Demand(f"{self.device}.run_cmd", False, "failed: locked until reset")]
+        if self.state is RunState.UNKNOWN or (wanted and not active and self.state is RunState.STOPPED):
+            return []
+        return [Demand(f"{self.device}.run_cmd", wanted, "sequence" if wanted else "not needed")]
+
+    def reset(self, now: float) -> None:
+        """Forget a failure, on the operator's order."""
+        if self.state is RunState.FAILED:
+            self._go(RunState.STOPPED, now)
+
+    @property
+    def proven(self) -> bool:
+        return self.state is RunState.RUNNING
+
+    def _observe(self, image: Image, now: float) -> None:
+        running_known = image.usable(f"{self.device}.running")
+        running = image.flag(f"{self.device}.running", otherwise=False)
+        fault = image.flag(f"{self.device}.fault", otherwise=False)
+        lost = self.lost.step(running_known and not running and self.state is RunState.RUNNING, now)
+        if self.state is RunState.FAILED:
+            return
+        if fault:
+            self._go(RunState.FAILED, now)
+        elif not running_known:
+            if self.state is not RunState.STARTING:
+                self._go(RunState.UNKNOWN, now)
+        elif running and self.state is not RunState.RUNNING:
+            self._go(RunState.RUNNING, now)
+        elif self.state is RunState.UNKNOWN:
+            self._go(RunState.STOPPED, now)
+        elif lost:
+            self._stopped_by_itself(image, now)
+        elif self.state is RunState.STARTING and now - self.since > self.prove_s:
+            self._go(RunState.FAILED, now)
+
+    def _stopped_by_itself(self, image: Image, now: float) -> None:
+        """A machine that stopped while it was told to run has failed; one told to stop has stopped."""
+        told_to_run = image.flag(f"{self.device}.run_cmd", otherwise=True)
+        self.stopped_at = now
+        self._go(RunState.FAILED if told_to_run else RunState.STOPPED, now)
+
+    def _go(self, state: RunState, now: float) -> None:
+        if state is not self.state:
+            self.state, self.since = state, now
+
+
+def lead(group: Sequence[RunSequence], count: int) -> set[str]:
+    """Return which ``count`` machines of a duty/standby group are wanted: running ones first, then in their order."""
+    able = [machine for machine in group if machine.state is not RunState.FAILED]
+    order = {RunState.RUNNING: 0, RunState.STARTING: 1, RunState.UNKNOWN: 2, RunState.STOPPED: 3, RunState.FAILED: 4}
+    chosen = sorted(able, key=lambda machine: order[machine.state])
+    known = [machine for machine in chosen if machine.state is not RunState.UNKNOWN]
+    unknown = {machine.device for machine in chosen if machine.state is RunState.UNKNOWN}
+    return {machine.device for machine in known[:count]} | unknown
