@@ -1,7 +1,7 @@
 """An enclosure file: buses, devices, roles in the loops, limits, links. A site file may lay its own keys over a base.
 
-Tables that control reads are the core's own dataclasses; ``Table`` makes pydantic check them: every field required,
-none unknown, and numbers inside the limits of the unit their name ends in.
+Tables that control reads are the core's own dataclasses; ``Table`` makes pydantic check them: every field without a
+default required, none unknown, and numbers inside the limits of the unit their name ends in.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Table:
         hints = get_type_hints(source)
         fields: dict[str, Any] = {}
         for item in dataclasses.fields(source):
-            if item.name == "name":
+            if item.default is not dataclasses.MISSING:
                 continue
             unit = next((suffix for suffix in UNIT_LIMITS if item.name.endswith(suffix)), None)
             if hints[item.name] in (float, int) and unit:
@@ -60,7 +60,7 @@ class Table:
         def built(tables: Strict) -> Any:
             values = {name: getattr(tables, name) for name in fields}
             values = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-            return source(**values) if len(values) == len(hints) else values
+            return source(**values)
 
         return core_schema.no_info_after_validator_function(built, handler.generate_schema(model))
 

@@ -235,7 +235,7 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         fws=enclosure.fws,
         room=enclosure.room,
         power=enclosure.power,
-        racks=tuple(Rack(name=name, **fields) for name, fields in enclosure.racks.items()),
+        racks=tuple(dataclasses.replace(rack, name=name) for name, rack in enclosure.racks.items()),
         protection=enclosure.protection,
         startup=enclosure.startup,
         autostart=enclosure.operation.autostart,

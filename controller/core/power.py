@@ -16,12 +16,12 @@ RACK_DEAD_KW = 1.0
 class Rack:
     """One rack: its outlets, meters, liquid valve, leak detectors and shed tier (3 is shed first, 0 never)."""
 
-    name: str
     outlets: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
     power: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "kW"})
     valve: str = field(metadata={"class": "valve"})
     leak: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
     shed_tier: int
+    name: str = ""
 
     def energised(self, image: Image) -> bool:
         """True when any outlet is on, or is not known to be off."""
