@@ -23,7 +23,7 @@ from controller.core.power import Power, Rack
 ONCE_MAX_AGE_S = float("inf")
 CONTROL_MAX_AGE_S = 5.0  # no control decision rests on anything older (plant facts, invariant 9)
 AGE_PERIODS = 3.0
-RESERVED_DEVICES = ("pod",)
+RESERVED_DEVICES = ("pod", "controller")
 ROLE_TABLES: Mapping[str, type] = {
     "tcs": loops.Tcs,
     "fws": loops.Fws,

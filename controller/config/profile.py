@@ -24,7 +24,7 @@ Address = Annotated[int, Field(ge=0, le=0xFFFF)]
 
 UNITS = (
     "", "%", "Cel", "K", "kPa", "L/min", "kW", "kVA", "kvar", "kWh", "kvarh", "V", "A", "mA", "uA", "Hz", "{rpm}",
-    "h", "min", "s", "L", "m", "Ohm", "Pa", "deg", "Nm", "{count}", "{pH}", "uS/cm",
+    "h", "min", "s", "ms", "L", "m", "Ohm", "Pa", "deg", "Nm", "{count}", "{pH}", "uS/cm",
 )  # fmt: skip
 DeviceClass = Literal[
     "pump", "valve", "chiller", "fan", "cdu", "pdu", "meter", "battery", "leak_detector", "sensor", "remote_io", "rack"

@@ -19,6 +19,8 @@ COOLING_LOST_PCT = 60.0
 COOLING_LOST_S = 1.0
 VALVE_OPEN_PCT = 100.0
 MIN_MOVE_PCT = 0.2
+BUS_COUNTERS = ("transactions", "timeouts", "errors")
+CONTROLLER_NUMBERS = (("scans", "{count}", 5.0), ("overruns", "{count}", 0.0), ("scan_time", "ms", 1.0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,12 @@ def pod_points(pod: Pod) -> dict[str, Point]:
     points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
     for bus in sorted(set(pod.device_bus.values())):
         points += [Point(bus, name, Kind.FLAG, max_age_s=float("inf")) for name in ("online", "lost")]
+        points += [
+            Point(bus, name, Kind.NUMBER, "{count}", max_age_s=float("inf"), deadband=100) for name in BUS_COUNTERS
+        ]
+        points += [Point(bus, "utilisation", Kind.NUMBER, "%", max_age_s=float("inf"), deadband=1.0)]
     points += [Point(device, "comms", Kind.FLAG, max_age_s=float("inf")) for device in pod.device_bus]
+    points += [Point("controller", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in CONTROLLER_NUMBERS]
     return {point.id: point for point in points}
 
 
