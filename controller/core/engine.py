@@ -149,7 +149,7 @@ class Engine:
         self.alarms = alarms.Alarms(_alarm_rows(pod))
         self.alarms.restore(dict(saved.get("acked", {})), now)
         self.interlocks = Interlocks(_interlock_rows(pod), saved.get("latched", ()))
-        self.gate = Gate(_outputs(pod), self.points, pod.protection.refresh_s)
+        self.gate = Gate(outputs(pod), self.points, pod.protection.refresh_s)
         self.flow_loop = loops.FlowLoop(pod.tcs)
         self.temp_loop = loops.SupplyTempLoop(pod.tcs)
         self.staging = loops.ChillerStaging(pod.fws)
@@ -508,7 +508,7 @@ def _alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
     )
 
 
-def _outputs(pod: Pod) -> Iterable[Output]:
+def outputs(pod: Pod) -> Iterable[Output]:
     """Return the whole list of what this pod may ever write."""
     tcs, fws = pod.tcs, pod.fws
     for pump in (*tcs.pumps, *fws.pumps):
