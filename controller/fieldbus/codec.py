@@ -44,7 +44,7 @@ def decode(row: Row, words: Sequence[int], at: float) -> Reading:
     if row.on is not None:
         return _decode_flag(row, words[0], at)
     raw_value = raw_number(row, words)
-    if raw_value in row.sentinels or any(words == _pattern(row, sentinel) for sentinel in row.sentinels):
+    if raw_value in row.sentinels or any([*words] == _pattern(row, sentinel) for sentinel in row.sentinels):
         return bad("the device says it has no value", at)
     if row.kind in (Kind.CODE, Kind.BITS):
         return good(int(raw_value), at)
