@@ -47,6 +47,8 @@ def decode(row: Row, words: Sequence[int], at: float) -> Reading:
     if raw_value in row.sentinels or any([*words] == _pattern(row, sentinel) for sentinel in row.sentinels):
         return bad("the device says it has no value", at)
     if row.kind in (Kind.CODE, Kind.BITS):
+        if not float(raw_value).is_integer():  # NaN and infinity too
+            return bad(f"{raw_value:g} is not a whole number", at)
         return good(int(raw_value), at)
     value = raw_value * row.scale + row.offset
     return _ranged(row, value, at)
