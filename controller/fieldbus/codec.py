@@ -96,6 +96,10 @@ def encode(row: Row, value: Value) -> list[list[int]]:
         raise EncodeError(f"{value!r} can't be written to a {row.kind.value}")
     if not math.isfinite(value):
         raise EncodeError(f"{value!r} is not a number")
+    if row.kind is not Kind.NUMBER and not float(value).is_integer():
+        raise EncodeError(f"{value:g} is not a whole number")
+    if row.kind is Kind.CODE and value not in row.texts:
+        raise EncodeError(f"{value:g} is not one of {', '.join(row.enum)}")
     if row.range is not None and not row.range[0] <= value <= row.range[1]:
         raise EncodeError(f"{value:g} is outside {row.range[0]:g} to {row.range[1]:g}")
     raw = (value - row.offset) / row.scale
