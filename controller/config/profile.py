@@ -167,6 +167,12 @@ class Row(Strict):
             (self.words is not None and self.type != "text", "words", f"only for type text; {self.type} has its width"),
             (bits_table != (self.type == "bool"), "type", 'coils and discretes have "bool", registers another type'),
             (self.bit is not None and self.access != "r", "access", "one bit can't be written; use on, off and mask"),
+            (
+                (self.bit is not None or self.on is not None) and self.type != "uint16",
+                "type",
+                "a flag with bit or on is one uint16 register",
+            ),
+            (bool(self.bits) and not self.type.startswith("uint"), "type", "named bits need an unsigned type"),
             (self.bit is not None and self.on is not None, "bit", "give either bit, or on and off"),
             (
                 self.on is not None and self.access != "r" and self.off is None,
@@ -228,7 +234,7 @@ class CommLoss(Strict):
 
 
 class Golden(Strict):
-    """Raw words worked out by hand from the source, and the values they mean."""
+    """Raw words worked out by hand from the source, and the values they mean ("bad": no usable value)."""
 
     note: str = ""
     holding: dict[str, list[Word]] = {}
