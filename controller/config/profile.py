@@ -36,20 +36,24 @@ WRITABLE_TABLES = ("holding", "coil")
 
 
 class ClassPoint(NamedTuple):
-    """A standard point of a device class: what control may rely on, whoever made the device."""
+    """A standard point of a device class: what control may rely on, whoever made the device.
+
+    ``falls_back`` is true of an output that has a safe direction; a switched outlet has none and stays as it is.
+    """
 
     kind: Kind
     unit: str
     writable: bool
     required: bool
+    falls_back: bool = False
 
 
 def _read(kind: Kind, unit: str = "", *, required: bool = True) -> ClassPoint:
     return ClassPoint(kind, unit, writable=False, required=required)
 
 
-def _write(kind: Kind, unit: str = "", *, required: bool = True) -> ClassPoint:
-    return ClassPoint(kind, unit, writable=True, required=required)
+def _write(kind: Kind, unit: str = "", *, falls_back: bool = True) -> ClassPoint:
+    return ClassPoint(kind, unit, writable=True, required=True, falls_back=falls_back)
 
 
 CLASS_POINTS: Mapping[str, Mapping[str, ClassPoint]] = {
@@ -72,7 +76,7 @@ CLASS_POINTS: Mapping[str, Mapping[str, ClassPoint]] = {
         "supply_temp": _read(Kind.NUMBER, "Cel"), "return_temp": _read(Kind.NUMBER, "Cel"),
         "flow": _read(Kind.NUMBER, "L/min"),
     },
-    "pdu": {"outlet_1": _write(Kind.FLAG), "power": _read(Kind.NUMBER, "kW")},
+    "pdu": {"outlet_1": _write(Kind.FLAG, falls_back=False), "power": _read(Kind.NUMBER, "kW", required=False)},
     "meter": {"power": _read(Kind.NUMBER, "kW")},
     "battery": {"soc": _read(Kind.NUMBER, "%"), "power": _read(Kind.NUMBER, "kW")},
     "leak_detector": {"leak": _read(Kind.FLAG), "fault": _read(Kind.FLAG)},
@@ -163,6 +167,12 @@ class Row(Strict):
             (self.words is not None and self.type != "text", "words", f"only for type text; {self.type} has its width"),
             (bits_table != (self.type == "bool"), "type", 'coils and discretes have "bool", registers another type'),
             (self.bit is not None and self.access != "r", "access", "one bit can't be written; use on, off and mask"),
+            (
+                (self.bit is not None or self.on is not None) and self.type != "uint16",
+                "type",
+                "a flag with bit or on is one uint16 register",
+            ),
+            (bool(self.bits) and not self.type.startswith("uint"), "type", "named bits need an unsigned type"),
             (self.bit is not None and self.on is not None, "bit", "give either bit, or on and off"),
             (
                 self.on is not None and self.access != "r" and self.off is None,
@@ -224,7 +234,7 @@ class CommLoss(Strict):
 
 
 class Golden(Strict):
-    """Raw words worked out by hand from the source, and the values they mean."""
+    """Raw words worked out by hand from the source, and the values they mean ("bad": no usable value)."""
 
     note: str = ""
     holding: dict[str, list[Word]] = {}
@@ -353,7 +363,8 @@ def _reference_problems(document: Document, profile: Profile) -> Iterator[Proble
             yield document.problem(
                 ("points", name, "source"), None, "required: which document and table the row is from"
             )
-        if row.fail_value is None and row.access != "r" and name in CLASS_POINTS[profile.device_class]:
+        standard = CLASS_POINTS[profile.device_class].get(name)
+        if row.fail_value is None and row.access != "r" and standard is not None and standard.falls_back:
             yield document.problem(
                 ("points", name, "fail_value"), None, "required: what this output falls back to, towards cooling"
             )
