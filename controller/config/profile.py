@@ -159,7 +159,7 @@ class Row(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        bits_table = self.table in ("coil", "discrete")
+        bits_table, flag = self.table in ("coil", "discrete"), self.bit is not None or self.on is not None
         for wrong, key, remedy in (
             (self.unit not in UNITS, "unit", f"allowed: {', '.join(filter(None, UNITS))}"),
             (self.access != "r" and self.table not in WRITABLE_TABLES, "access", f'a {self.table} is read-only: "r"'),
@@ -167,18 +167,10 @@ class Row(Strict):
             (self.words is not None and self.type != "text", "words", f"only for type text; {self.type} has its width"),
             (bits_table != (self.type == "bool"), "type", 'coils and discretes have "bool", registers another type'),
             (self.bit is not None and self.access != "r", "access", "one bit can't be written; use on, off and mask"),
-            (
-                (self.bit is not None or self.on is not None) and self.type != "uint16",
-                "type",
-                "a flag with bit or on is one uint16 register",
-            ),
+            (flag and self.type != "uint16", "type", "a flag with bit or on is one uint16 register"),
             (bool(self.bits) and not self.type.startswith("uint"), "type", "named bits need an unsigned type"),
             (self.bit is not None and self.on is not None, "bit", "give either bit, or on and off"),
-            (
-                self.on is not None and self.access != "r" and self.off is None,
-                "off",
-                "required: a flag that is written",
-            ),
+            (self.on is not None and self.access != "r" and self.off is None, "off", "required to write a flag"),
             (
                 self.kind is Kind.NUMBER and self.range is None,
                 "range",
