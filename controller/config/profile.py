@@ -171,21 +171,13 @@ class Row(Strict):
             (bool(self.bits) and not self.type.startswith("uint"), "type", "named bits need an unsigned type"),
             (self.bit is not None and self.on is not None, "bit", "give either bit, or on and off"),
             (self.on is not None and self.access != "r" and self.off is None, "off", "required to write a flag"),
-            (
-                self.kind is Kind.NUMBER and self.range is None,
-                "range",
-                "required for a number: [low, high] in its unit",
-            ),
+            (self.kind is Kind.NUMBER and self.range is None, "range", "required for a number: [low, high]"),
             (self.range is not None and not self.range[0] < self.range[1], "range", "allowed: [low, high], low < high"),
             (not math.isfinite(self.scale) or self.scale == 0, "scale", "allowed: a finite number other than 0"),
             (not all(map(math.isfinite, (self.offset, *(self.range or ())))), "range", "allowed: finite numbers"),
             (self.address + self.width > 0x10000, "address", f"{self.width} registers from here run past 65535"),
             (not all(map(_is_int, self.enum)), "enum", "its keys are whole numbers"),
-            (
-                not all(_is_int(bit) and 0 <= int(bit) < 16 * self.width for bit in self.bits),
-                "bits",
-                "bit numbers only",
-            ),
+            (not all(_is_int(n) and 0 <= int(n) < 16 * self.width for n in self.bits), "bits", "bit numbers only"),
         ):
             if wrong:
                 raise misplaced(key, remedy)

@@ -174,9 +174,7 @@ class Engine:
             missing = tuple(assess.missing(pod, image, self.interlocks.tripped()))
         return modes.Facts(
             elapsed_s=elapsed,
-            missing=tuple(assess.missing(pod, image, self.interlocks.tripped()))
-            if self.modes.state == "STARTUP.precheck"
-            else (),
+            missing=missing,
             image_complete=now - self.booted_at > times.image_max_s or assess.complete(pod, image),
             adoptable=self.holding and assess.any_rack_on(pod, image),
             was_starting=self.was_starting,
