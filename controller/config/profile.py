@@ -36,20 +36,24 @@ WRITABLE_TABLES = ("holding", "coil")
 
 
 class ClassPoint(NamedTuple):
-    """A standard point of a device class: what control may rely on, whoever made the device."""
+    """A standard point of a device class: what control may rely on, whoever made the device.
+
+    ``falls_back`` is true of an output that has a safe direction; a switched outlet has none and stays as it is.
+    """
 
     kind: Kind
     unit: str
     writable: bool
     required: bool
+    falls_back: bool = False
 
 
 def _read(kind: Kind, unit: str = "", *, required: bool = True) -> ClassPoint:
     return ClassPoint(kind, unit, writable=False, required=required)
 
 
-def _write(kind: Kind, unit: str = "", *, required: bool = True) -> ClassPoint:
-    return ClassPoint(kind, unit, writable=True, required=required)
+def _write(kind: Kind, unit: str = "", *, falls_back: bool = True) -> ClassPoint:
+    return ClassPoint(kind, unit, writable=True, required=True, falls_back=falls_back)
 
 
 CLASS_POINTS: Mapping[str, Mapping[str, ClassPoint]] = {
@@ -72,7 +76,7 @@ CLASS_POINTS: Mapping[str, Mapping[str, ClassPoint]] = {
         "supply_temp": _read(Kind.NUMBER, "Cel"), "return_temp": _read(Kind.NUMBER, "Cel"),
         "flow": _read(Kind.NUMBER, "L/min"),
     },
-    "pdu": {"outlet_1": _write(Kind.FLAG), "power": _read(Kind.NUMBER, "kW")},
+    "pdu": {"outlet_1": _write(Kind.FLAG, falls_back=False), "power": _read(Kind.NUMBER, "kW", required=False)},
     "meter": {"power": _read(Kind.NUMBER, "kW")},
     "battery": {"soc": _read(Kind.NUMBER, "%"), "power": _read(Kind.NUMBER, "kW")},
     "leak_detector": {"leak": _read(Kind.FLAG), "fault": _read(Kind.FLAG)},
@@ -353,7 +357,8 @@ def _reference_problems(document: Document, profile: Profile) -> Iterator[Proble
             yield document.problem(
                 ("points", name, "source"), None, "required: which document and table the row is from"
             )
-        if row.fail_value is None and row.access != "r" and name in CLASS_POINTS[profile.device_class]:
+        standard = CLASS_POINTS[profile.device_class].get(name)
+        if row.fail_value is None and row.access != "r" and standard is not None and standard.falls_back:
             yield document.problem(
                 ("points", name, "fail_value"), None, "required: what this output falls back to, towards cooling"
             )
