@@ -184,3 +184,42 @@ def test_a_switched_outlet_stays_as_it_is_when_nobody_commands_it() -> None:
 def test_the_reservoir_unit_has_no_way_to_halt_its_own_controller() -> None:
     rows = PROFILES["delta_rpu_rdf040"].rows.values()
     assert [row.address for row in rows if row.table == "coil"] == []
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"bit": 3, "type": "uint32"},
+        {"on": 1, "type": "int16"},
+        {"bits": {"31": "top"}, "type": "int32"},
+    ],
+)
+def test_a_row_that_would_be_read_from_the_wrong_half_is_refused(keys: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match=r"uint16|unsigned"):
+        Row.model_validate({"table": "holding", "address": 0, **keys})
+
+
+def test_the_quality_page_lists_every_profile_with_its_tier() -> None:
+    page = (DEVICES.parent / "QUALITY.md").read_text()
+    listed = {
+        cells[1].strip(" `"): cells[3].strip() for line in page.splitlines() if len(cells := line.split("|")) == 6
+    }
+    assert {name: profile.tables.tier for name, profile in PROFILES.items()}.items() <= listed.items()
+
+
+def test_the_example_in_the_docs_loads_and_decodes(tmp_path: Path) -> None:
+    page = (DEVICES.parents[1] / "docs" / "profiles.md").read_text()
+    path = tmp_path / "acme_t1.toml"
+    path.write_text(page.split("```toml\n")[1].split("```")[0])
+    profile = load_profile(path)
+    (golden,) = profile.tables.golden
+    (point, value) = next(iter(golden.values.items()))
+    words = words_of(golden, profile.rows[point])
+    assert words is not None
+    assert decode(profile.rows[point], words, at=0.0).value == pytest.approx(value)
+
+
+def test_the_docs_name_every_key_of_a_row_and_every_standard_point() -> None:
+    page = (DEVICES.parents[1] / "docs" / "profiles.md").read_text()
+    keys = {*Row.model_fields, *(point for points in CLASS_POINTS.values() for point in points)}
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -60,7 +60,7 @@ def test_an_integer_reads_back_within_one_count(kind: str, word_order: str, data
 @given(data=st.data())
 def test_a_float_reads_back(kind: str, word_order: str, data: st.DataObject) -> None:
     limit = FLOATS[kind]
-    width = 32 if kind == "float32" else 64
+    width: Literal[32, 64] = 32 if kind == "float32" else 64
     value = data.draw(st.floats(-limit, limit, allow_subnormal=False, width=width))
     (words,) = encode(row(type=kind, word_order=word_order), value)
     assert value_of(row(type=kind, word_order=word_order), words) == value
