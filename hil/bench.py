@@ -8,12 +8,13 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -22,7 +23,6 @@ from controller.config.plan import Plan, load_plan
 from controller.core.points import Value
 from hil.broker import Broker
 from hil.devices.build import emulators_of, plant_of, split
-from hil.devices.emulator import Emulator
 from hil.plant.plant import STEP_S
 from hil.record import RUNNING, Record
 from hil.wire.rtu import RtuLine
@@ -52,6 +52,7 @@ class Bench:
         short: shorten start-up, stagger and chiller times (SHORT_TIMES).
         broker: run an embedded MQTT broker; without it ``mqtt_port`` is one that nothing listens on.
         overrides: tables laid over the site file last.
+        command: what starts the controller, in place of the installed ``podkeeper run``.
 
     Attributes:
         plan, plant, record, emulators (by device), buses (by name), site_file, mqtt_port, root (of MQTT topics).
@@ -67,6 +68,7 @@ class Bench:
         load: float = 0.6,
         seed: int = 1,
         overrides: Mapping[str, Any] | None = None,
+        command: Sequence[str] = (),
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="podkeeper-bench-"))
         try:
@@ -82,6 +84,7 @@ class Bench:
         self.broker = Broker() if broker else None
         self.mqtt_port = 0
         self.behind_s, self.steps_lost = 0.0, 0
+        self.command = tuple(command) or (str(Path(sys.executable).parent / "podkeeper"), "run")
         self.controller: Process | None = None
         self.stderr_tail: deque[str] = deque(maxlen=STDERR_LINES)
         self._tasks: list[asyncio.Task[None]] = []
@@ -94,7 +97,7 @@ class Bench:
         return self.folder / "site.toml"
 
     @property
-    def socket(self) -> Path:
+    def console_socket(self) -> Path:
         return self.folder / "console.sock"
 
     @property
@@ -110,7 +113,7 @@ class Bench:
         site: dict[str, Any] = {
             "state_dir": str(self.folder / "state"),
             "operation": {"autostart": True},
-            "console": {"socket": str(self.socket)},
+            "console": {"socket": str(self.console_socket)},
         }
         if self.short:
             site |= {name: dict(table) for name, table in SHORT_TIMES.items()}
@@ -177,7 +180,7 @@ class Bench:
     async def _run_plant(self) -> None:
         deadline = time.monotonic()
         machines = self._machines()
-        running = {name: False for name in machines}
+        running = dict.fromkeys(machines, False)
         while True:
             deadline += STEP_S
             self.behind_s = max(0.0, time.monotonic() - deadline)
@@ -208,7 +211,7 @@ class Bench:
     async def replug(self, bus: str) -> None:
         await self.buses[bus].replug()
 
-    def silence(self, device: str, silent: bool = True) -> None:
+    def silence(self, device: str, *, silent: bool = True) -> None:
         """Let a device take requests and answer none of them."""
         self.emulators[device].silent = silent
 
@@ -237,11 +240,9 @@ class Bench:
         """
         if self.controller is not None and self.controller.returncode is None:
             raise RuntimeError("the controller runs already")
-        command = Path(sys.executable).parent / "podkeeper"
         self.stderr_tail.clear()
         self.controller = await asyncio.create_subprocess_exec(
-            str(command),
-            "run",
+            *self.command,
             "--config",
             str(self.site_file),
             *arguments,
@@ -323,8 +324,6 @@ def toml_lines(tables: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[s
 
 def free_port() -> int:
     """Return a loopback port that nothing listens on now."""
-    import socket
-
     with socket.socket() as probe:
         probe.bind((LOOPBACK, 0))
         port: int = probe.getsockname()[1]
