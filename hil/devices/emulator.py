@@ -81,7 +81,8 @@ class Emulator:
             self._lay_out(row)
         self._fill_holes()
         for name, value in self._at_power_on().items():
-            place(self.banks[self.rows[name].table], self.rows[name], value)
+            row = self.rows[name]
+            place(self.banks[row.table], row, self._kept_in_range(row, value))
         self._refreshed = float("-inf")
 
     def _lay_out(self, row: Row) -> None:
