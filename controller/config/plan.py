@@ -16,7 +16,7 @@ from controller.config.enclosure import Bus, Console, Device, Enclosure, Mqtt, r
 from controller.config.problems import ConfigError, Document, Location, Problem
 from controller.config.profile import Profile, Row, load_profile
 from controller.core import interlocks, loops
-from controller.core.engine import Expected, Pod
+from controller.core.pod import Expected, Pod
 from controller.core.points import Kind, Point
 from controller.core.power import Power, Rack
 
@@ -186,6 +186,7 @@ def _reference_problems(
         for device, table in _tables(document.data, "devices").items()
         if str(table.get("profile")) in profiles
     }
+    unknown = set(_tables(document.data, "devices")) - set(classes)  # their profile's own mistake is told already
     tables: list[tuple[Location, type, Any]] = [((n,), of, document.data.get(n)) for n, of in ROLE_TABLES.items()]
     tables += [(("racks", name), Rack, table) for name, table in _tables(document.data, "racks").items()]
     for here, of, table in tables:
@@ -196,6 +197,8 @@ def _reference_problems(
             names = given if isinstance(given, list) else [given]
             for name in names if item.metadata else ():
                 if isinstance(name, str):
+                    if name.split(".")[0] in unknown:
+                        continue
                     remedy = _mismatch(name, item.metadata, classes, rows)
                     if remedy:
                         yield document.problem((*here, item.name), name, remedy)

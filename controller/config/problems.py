@@ -17,6 +17,7 @@ Model = TypeVar("Model", bound=BaseModel)
 FILE_BYTES_MAX = 1_000_000
 SHOWN_MAX = 80
 MISPLACED = "misplaced"
+DICTIONARY_KEY = "[key]"  # what pydantic appends to the place of a key that is itself wrong
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +76,8 @@ class Document:
             elif item["type"] == MISPLACED:
                 key = item["ctx"]["key"]
                 given, location = given.get(key) if isinstance(given, Mapping) else None, (*location, key)
+            if location and location[-1] == DICTIONARY_KEY:
+                location = location[:-1]
             yield self.problem(location or ("file",), given, _remedy(item["type"], item["msg"], item.get("ctx", {})))
 
 

@@ -36,20 +36,24 @@ WRITABLE_TABLES = ("holding", "coil")
 
 
 class ClassPoint(NamedTuple):
-    """A standard point of a device class: what control may rely on, whoever made the device."""
+    """A standard point of a device class: what control may rely on, whoever made the device.
+
+    ``falls_back`` is true of an output that has a safe direction; a switched outlet has none and stays as it is.
+    """
 
     kind: Kind
     unit: str
     writable: bool
     required: bool
+    falls_back: bool = False
 
 
 def _read(kind: Kind, unit: str = "", *, required: bool = True) -> ClassPoint:
     return ClassPoint(kind, unit, writable=False, required=required)
 
 
-def _write(kind: Kind, unit: str = "", *, required: bool = True) -> ClassPoint:
-    return ClassPoint(kind, unit, writable=True, required=required)
+def _write(kind: Kind, unit: str = "", *, falls_back: bool = True) -> ClassPoint:
+    return ClassPoint(kind, unit, writable=True, required=True, falls_back=falls_back)
 
 
 CLASS_POINTS: Mapping[str, Mapping[str, ClassPoint]] = {
@@ -72,7 +76,7 @@ CLASS_POINTS: Mapping[str, Mapping[str, ClassPoint]] = {
         "supply_temp": _read(Kind.NUMBER, "Cel"), "return_temp": _read(Kind.NUMBER, "Cel"),
         "flow": _read(Kind.NUMBER, "L/min"),
     },
-    "pdu": {"outlet_1": _write(Kind.FLAG), "power": _read(Kind.NUMBER, "kW")},
+    "pdu": {"outlet_1": _write(Kind.FLAG, falls_back=False), "power": _read(Kind.NUMBER, "kW", required=False)},
     "meter": {"power": _read(Kind.NUMBER, "kW")},
     "battery": {"soc": _read(Kind.NUMBER, "%"), "power": _read(Kind.NUMBER, "kW")},
     "leak_detector": {"leak": _read(Kind.FLAG), "fault": _read(Kind.FLAG)},
@@ -155,7 +159,7 @@ class Row(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        bits_table = self.table in ("coil", "discrete")
+        bits_table, flag = self.table in ("coil", "discrete"), self.bit is not None or self.on is not None
         for wrong, key, remedy in (
             (self.unit not in UNITS, "unit", f"allowed: {', '.join(filter(None, UNITS))}"),
             (self.access != "r" and self.table not in WRITABLE_TABLES, "access", f'a {self.table} is read-only: "r"'),
@@ -163,27 +167,17 @@ class Row(Strict):
             (self.words is not None and self.type != "text", "words", f"only for type text; {self.type} has its width"),
             (bits_table != (self.type == "bool"), "type", 'coils and discretes have "bool", registers another type'),
             (self.bit is not None and self.access != "r", "access", "one bit can't be written; use on, off and mask"),
+            (flag and self.type != "uint16", "type", "a flag with bit or on is one uint16 register"),
+            (bool(self.bits) and not self.type.startswith("uint"), "type", "named bits need an unsigned type"),
             (self.bit is not None and self.on is not None, "bit", "give either bit, or on and off"),
-            (
-                self.on is not None and self.access != "r" and self.off is None,
-                "off",
-                "required: a flag that is written",
-            ),
-            (
-                self.kind is Kind.NUMBER and self.range is None,
-                "range",
-                "required for a number: [low, high] in its unit",
-            ),
+            (self.on is not None and self.access != "r" and self.off is None, "off", "required to write a flag"),
+            (self.kind is Kind.NUMBER and self.range is None, "range", "required for a number: [low, high]"),
             (self.range is not None and not self.range[0] < self.range[1], "range", "allowed: [low, high], low < high"),
             (not math.isfinite(self.scale) or self.scale == 0, "scale", "allowed: a finite number other than 0"),
             (not all(map(math.isfinite, (self.offset, *(self.range or ())))), "range", "allowed: finite numbers"),
             (self.address + self.width > 0x10000, "address", f"{self.width} registers from here run past 65535"),
             (not all(map(_is_int, self.enum)), "enum", "its keys are whole numbers"),
-            (
-                not all(_is_int(bit) and 0 <= int(bit) < 16 * self.width for bit in self.bits),
-                "bits",
-                "bit numbers only",
-            ),
+            (not all(_is_int(n) and 0 <= int(n) < 16 * self.width for n in self.bits), "bits", "bit numbers only"),
         ):
             if wrong:
                 raise misplaced(key, remedy)
@@ -224,7 +218,7 @@ class CommLoss(Strict):
 
 
 class Golden(Strict):
-    """Raw words worked out by hand from the source, and the values they mean."""
+    """Raw words worked out by hand from the source, and the values they mean ("bad": no usable value)."""
 
     note: str = ""
     holding: dict[str, list[Word]] = {}
@@ -353,7 +347,8 @@ def _reference_problems(document: Document, profile: Profile) -> Iterator[Proble
             yield document.problem(
                 ("points", name, "source"), None, "required: which document and table the row is from"
             )
-        if row.fail_value is None and row.access != "r" and name in CLASS_POINTS[profile.device_class]:
+        standard = CLASS_POINTS[profile.device_class].get(name)
+        if row.fail_value is None and row.access != "r" and standard is not None and standard.falls_back:
             yield document.problem(
                 ("points", name, "fail_value"), None, "required: what this output falls back to, towards cooling"
             )

@@ -32,7 +32,7 @@ class AlarmRow:
     Attributes:
         limit: number for above and below, expected value for differs.
         hysteresis: how far back inside the limit a number must come before the alarm goes.
-        unless: point that, while on, suppresses this alarm because it tells the cause already.
+        unless: points any of which, while on, suppresses this alarm because it tells the cause already.
         action: operator action; an alarm without one would be an event.
     """
 
@@ -47,7 +47,7 @@ class AlarmRow:
     hysteresis: float = 0.0
     on_delay_s: float = 0.0
     off_delay_s: float = 1.0
-    unless: str = ""
+    unless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Alarms:
 
     def _advance(self, watch: _Watch, image: Image, now: float) -> None:
         row, alarm = watch.row, watch.alarm
-        suppressed = bool(row.unless) and image.flag(row.unless, otherwise=False)
+        suppressed = any(image.flag(point, otherwise=False) for point in row.unless)
         active = watch.delay.step(not suppressed and self._holds(row, image, watch.delay.state), now)
         if active and (alarm is None or alarm.state is AlarmState.RTN_UNACK):
             self._occurrences += 1
@@ -169,7 +169,10 @@ class Alarms:
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What the standard alarms are about: devices by class and bus, and the points that stand for a role."""
+    """What the standard alarms are about: devices by class and bus, and the points that stand for a role.
+
+    ``sources`` names the points that each derived point of the pod is worked out from.
+    """
 
     device_bus: Mapping[str, str]
     device_class: Mapping[str, str]
@@ -179,6 +182,12 @@ class Equipment:
     leaks: Sequence[str]
     epo: str
     level_ok: str
+    sources: Mapping[str, Sequence[str]]
+
+    def causes(self, derived: str) -> tuple[str, ...]:
+        """Return the points that explain why ``derived`` is not known: the boot, and the loss of a bus it hangs on."""
+        buses = {self.device_bus[point.split(".")[0]] for point in self.sources[derived]}
+        return ("pod.booting", *(f"{bus}.lost" for bus in sorted(buses)))
 
 
 def standard_rows(equipment: Equipment) -> list[AlarmRow]:
@@ -207,19 +216,19 @@ def _loop_rows(equipment: Equipment) -> Iterable[AlarmRow]:
         "pod_supply_temp_lost", "pod.supply_temp", "unusable", "No TCS supply temperature", "critical",
         "The valve opens fully; the supply may become colder than wanted.",
         "Check the supply temperature probes and the remote I/O they are wired to.",
-        on_delay_s=3.0, unless="pod.booting",
+        on_delay_s=3.0, unless=equipment.causes("supply_temp"),
     )  # fmt: skip
     yield AlarmRow(
         "pod_flow_lost", "pod.flow", "unusable", "No TCS flow reading", "high",
         "Pumps run at full speed; loss of flow is seen from the pumps alone.",
         "Check the flow meter and the remote I/O it is wired to.",
-        on_delay_s=3.0, unless="pod.booting",
+        on_delay_s=3.0, unless=equipment.causes("flow"),
     )  # fmt: skip
     yield AlarmRow(
         "pod_power_lost", "pod.it_power", "unusable", "IT power not known", "medium",
         "Pumps run at full flow and all chillers are wanted.",
         "Check the feed meters and rack PDUs.",
-        on_delay_s=10.0, unless="pod.booting",
+        on_delay_s=10.0, unless=equipment.causes("it_power"),
     )  # fmt: skip
     yield AlarmRow(
         "pod_dew_margin_low", "pod.dew_margin", "below", "TCS supply close to the dew point", "high",
@@ -231,7 +240,7 @@ def _loop_rows(equipment: Equipment) -> Iterable[AlarmRow]:
         "pod_dew_point_lost", "pod.dew_point", "unusable", "Dew point not known", "medium",
         "The supply setpoint keeps to its fixed floor.",
         "Check the room's temperature and humidity sensors.",
-        on_delay_s=10.0, unless="pod.booting",
+        on_delay_s=10.0, unless=equipment.causes("dew_point"),
     )  # fmt: skip
     yield AlarmRow(
         "pod_level_low", equipment.level_ok, "off", "Reservoir level low", "critical",
@@ -257,7 +266,7 @@ def _equipment_rows(equipment: Equipment) -> Iterable[AlarmRow]:
         yield AlarmRow(
             f"{pump}_failed", f"{pump}.failed", "on", f"{pump} failed", "high",
             "The other pumps take over; no spare is left.",
-            "Check the drive and its supply; reset when repaired.", unless=f"{pump}.fault",
+            "Check the drive and its supply; reset when repaired.", unless=(f"{pump}.fault",),
         )  # fmt: skip
     for point in equipment.leaks:
         name = point.replace(".", "_")
@@ -285,7 +294,7 @@ def _communication_rows(equipment: Equipment) -> Iterable[AlarmRow]:
         yield AlarmRow(
             f"{device}_silent", f"{device}.comms", "off", f"{device} does not answer", "medium",
             "It runs on by its own comm-loss reaction; its points are STALE.",
-            "Check the device's power, wiring and unit id.", on_delay_s=3.0, unless=f"{bus}.lost",
+            "Check the device's power, wiring and unit id.", on_delay_s=3.0, unless=(f"{bus}.lost",),
         )  # fmt: skip
     for point, value in equipment.expected:
         yield AlarmRow(

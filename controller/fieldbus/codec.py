@@ -44,9 +44,11 @@ def decode(row: Row, words: Sequence[int], at: float) -> Reading:
     if row.on is not None:
         return _decode_flag(row, words[0], at)
     raw_value = raw_number(row, words)
-    if raw_value in row.sentinels or any(words == _pattern(row, sentinel) for sentinel in row.sentinels):
+    if raw_value in row.sentinels or any([*words] == _pattern(row, sentinel) for sentinel in row.sentinels):
         return bad("the device says it has no value", at)
     if row.kind in (Kind.CODE, Kind.BITS):
+        if not float(raw_value).is_integer():  # NaN and infinity too
+            return bad(f"{raw_value:g} is not a whole number", at)
         return good(int(raw_value), at)
     value = raw_value * row.scale + row.offset
     return _ranged(row, value, at)
@@ -94,6 +96,10 @@ def encode(row: Row, value: Value) -> list[list[int]]:
         raise EncodeError(f"{value!r} can't be written to a {row.kind.value}")
     if not math.isfinite(value):
         raise EncodeError(f"{value!r} is not a number")
+    if row.kind is not Kind.NUMBER and not float(value).is_integer():
+        raise EncodeError(f"{value:g} is not a whole number")
+    if row.kind is Kind.CODE and value not in row.texts:
+        raise EncodeError(f"{value:g} is not one of {', '.join(row.enum)}")
     if row.range is not None and not row.range[0] <= value <= row.range[1]:
         raise EncodeError(f"{value:g} is outside {row.range[0]:g} to {row.range[1]:g}")
     raw = (value - row.offset) / row.scale

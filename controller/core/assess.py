@@ -1,0 +1,169 @@
+"""What an image says of the pod as a whole: derived readings, interlock conditions, permissives. Functions only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from controller.core import loops, modes
+from controller.core.alarms import Alarm, AlarmState
+from controller.core.blocks import vote
+from controller.core.image import Image
+from controller.core.pod import Pod
+from controller.core.points import Reading, bad, good
+from controller.core.power import it_power_kw
+from controller.core.sequences import RunSequence, RunState
+
+COOLING_LOST_PCT = 60.0
+
+
+def dew_point_c(pod: Pod, image: Image) -> float | None:
+    """Return the highest dew point in Cel of all room sensors whose both readings can be trusted."""
+    pairs = zip(pod.room.temperatures, pod.room.humidities, strict=True)
+    dews = [loops.dew_point_c(*both) for pair in pairs if len(both := image.numbers(pair)) == 2]
+    return max(dews, default=None)
+
+
+def derived(pod: Pod, image: Image, setpoint_c: float, *, wanted: bool) -> dict[str, Reading]:
+    """Return the readings of the pseudo-device ``pod`` that follow from the image.
+
+    Args:
+        setpoint_c: supply temperature setpoint in force.
+        wanted: whether the loop is meant to run; without that its ratio and error mean nothing.
+    """
+    supply = vote(image.numbers(pod.tcs.supply_temps), safer_is_high=True)
+    it_power = it_power_kw(pod.power, pod.racks, image)
+    dew = dew_point_c(pod, image)
+    needed = loops.flow_needed_lpm(pod.tcs, it_power)
+    flow = image.number(pod.tcs.flow, otherwise=None)
+    numbers: dict[str, float | None] = {
+        "supply_temp": supply,
+        "return_temp": vote(image.numbers(pod.tcs.return_temps), safer_is_high=True),
+        "fws_supply_temp": vote(image.numbers(pod.fws.supply_temps), safer_is_high=True),
+        "flow": flow,
+        "flow_needed": needed,
+        "flow_ratio": 100 * flow / needed if flow is not None and wanted else None,
+        "it_power": it_power,
+        "dew_point": dew,
+        "dew_margin": supply - dew if supply is not None and dew is not None else None,
+        "supply_temp_sp": setpoint_c,
+        "supply_temp_error": supply - setpoint_c if supply is not None and wanted else None,
+        "racks_energised": float(sum(rack.energised(image) for rack in pod.racks)),
+    }
+    return {f"pod.{name}": reading(value, image.at) for name, value in numbers.items()}
+
+
+def reading(value: float | None, at: float) -> Reading:
+    return bad("not known", at) if value is None else good(value, at)
+
+
+def about_machines(
+    pod: Pod, image: Image, pumps: Sequence[RunSequence], chillers: Sequence[RunSequence], others: Sequence[RunSequence]
+) -> dict[str, Reading]:
+    """Return the readings that tell how the machines and buses stand."""
+    at = image.at
+    found = {
+        "pod.pumps_running": good(float(sum(pump.proven for pump in pumps)), at),
+        "pod.chillers_running": good(float(sum(chiller.proven for chiller in chillers)), at),
+    }
+    for pump in (*pumps, *others):
+        found[f"{pump.device}.failed"] = good(pump.state is RunState.FAILED, at)
+    for bus in set(pod.device_bus.values()):
+        found[f"{bus}.lost"] = good(not image.flag(f"{bus}.online", otherwise=True), at)
+    return found
+
+
+def conditions(pod: Pod, image: Image, mode: str) -> dict[str, bool]:
+    """Return the condition of every interlock row. What can't be trusted trips nothing, but see ``pumps_lost``."""
+    live = any(rack.energised(image) for rack in pod.racks) and mode in modes.LIVE
+    ratio = image.number("pod.flow_ratio", otherwise=None)
+    running = [image.reading(f"{pump}.running") for pump in pod.tcs.pumps]
+    supply = image.number("pod.supply_temp", otherwise=None)
+    found = {
+        "epo": image.flag(pod.protection.epo, otherwise=False),
+        "flow_lost": live and ratio is not None and ratio < pod.protection.flow_lost_pct,
+        "pumps_lost": live and all(pump.usable and not pump.value for pump in running),
+        "supply_hot": live and supply is not None and supply > pod.protection.supply_temp_trip_c,
+        "cooling_lost": live and ratio is not None and ratio < COOLING_LOST_PCT,
+    }
+    for rack in pod.racks:
+        found[f"leak_{rack.name}"] = any(image.flag(point, otherwise=False) for point in rack.leak)
+    return found
+
+
+def complete(pod: Pod, image: Image) -> bool:
+    """True when every safety point can be trusted."""
+    return all(image.usable(name) for name, point in pod.points.items() if point.safety)
+
+
+def any_rack_on(pod: Pod, image: Image) -> bool:
+    """True when an outlet of any rack is known to be on."""
+    return any(image.flag(outlet, otherwise=False) for rack in pod.racks for outlet in rack.outlets)
+
+
+def missing(pod: Pod, image: Image, trip: str) -> Iterable[str]:
+    """Return what PRECHECK (S1) still misses, in words."""
+    if image.flag(pod.protection.epo, otherwise=True):
+        yield "emergency power off is pressed or not known"
+    leaks = (*pod.protection.cdu_leak, *(point for rack in pod.racks for point in rack.leak))
+    yield from (f"{point} is wet or not known" for point in leaks if image.flag(point, otherwise=True))
+    if not image.flag(pod.tcs.level_ok, otherwise=False):
+        yield "reservoir level is low or not known"
+    if not image.usable(pod.tcs.suction_pressure):
+        yield f"{pod.tcs.suction_pressure} is not known"
+    if not any(image.usable(f"{pump}.running") for pump in pod.tcs.pumps):
+        yield "no TCS pump answers"
+    if not image.usable("pod.supply_temp"):
+        yield "no supply temperature"
+    for item in pod.expected:
+        found = image.reading(item.point)
+        if not found.usable or found.value != item.value:
+            yield f"{item.point} is {found.value}, commissioned as {item.value}"
+    unknown = [outlet for rack in pod.racks for outlet in rack.outlets if not image.usable(outlet)]
+    if unknown:
+        yield f"{len(unknown)} outlets not known, first {unknown[0]}"
+    if trip:
+        yield f"trip not reset: {trip}"
+
+
+def loop_ready(pod: Pod, image: Image, standing: Iterable[Alarm]) -> bool:
+    """Return whether the loop may take load (S5): flow, supply not too warm, above the dew point, nothing critical.
+
+    A supply colder than its setpoint is ready too: without load nothing warms it.
+    """
+    times = pod.startup
+    ratio = image.number("pod.flow_ratio", otherwise=None)
+    error = image.number("pod.supply_temp_error", otherwise=None)
+    margin = image.number("pod.dew_margin", otherwise=times.ready_dew_k)
+    critical = any(alarm.row.priority == "critical" and alarm.state is not AlarmState.RTN_UNACK for alarm in standing)
+    return (
+        ratio is not None
+        and ratio >= times.ready_flow_pct
+        and error is not None
+        and error <= times.ready_band_k
+        and margin is not None
+        and margin >= times.ready_dew_k
+        and not critical
+    )
+
+
+def cooled(pod: Pod, image: Image, elapsed_s: float) -> bool:
+    """Return whether COOLDOWN has removed the heat: racks off, run-on time over, supply and return even."""
+    times = pod.startup
+    if any(rack.energised(image) for rack in pod.racks) or elapsed_s < times.cooldown_min_s:
+        return False
+    supply = image.number("pod.supply_temp", otherwise=None)
+    back = image.number("pod.return_temp", otherwise=None)
+    even = supply is not None and back is not None and back - supply < times.cooldown_band_k
+    return even or elapsed_s > times.cooldown_max_s
+
+
+def outlet_refusal(image: Image, mode: str, trip: str) -> str:
+    """Return why no rack may be energised now, or nothing."""
+    if mode not in modes.LIVE[:2]:
+        return f"not in {mode}"
+    if trip:
+        return trip
+    ratio = image.number("pod.flow_ratio", otherwise=None)
+    if ratio is None or ratio < COOLING_LOST_PCT:
+        return "TCS flow is not proven"
+    return ""

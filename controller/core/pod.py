@@ -1,0 +1,125 @@
+"""What the core knows of an enclosure, and what follows from it: derived points, interlock and alarm rows, outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from controller.core import alarms, loops, modes
+from controller.core.interlocks import Output, Protection, Row
+from controller.core.points import Kind, Point, Value
+from controller.core.power import Power, Rack
+
+COOLING_LOST_S = 1.0
+MIN_MOVE_PCT = 0.2
+BUS_COUNTERS = ("transactions", "timeouts", "errors")
+CONTROLLER_NUMBERS = (("scans", "{count}", 5.0), ("overruns", "{count}", 0.0), ("scan_time", "ms", 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A device parameter and the value it was commissioned with."""
+
+    point: str
+    value: Value
+
+
+@dataclass(frozen=True, slots=True)
+class Pod:
+    """What the core knows of an enclosure: roles, limits, times, points; nothing of vendors or wires."""
+
+    name: str
+    tcs: loops.Tcs
+    fws: loops.Fws
+    room: loops.Room
+    power: Power
+    racks: tuple[Rack, ...]
+    protection: Protection
+    startup: modes.StartupTimes
+    autostart: bool
+    expected: tuple[Expected, ...]
+    device_bus: Mapping[str, str]
+    device_class: Mapping[str, str]
+    points: Mapping[str, Point]
+
+
+def pod_points(pod: Pod) -> dict[str, Point]:
+    """Return the points that the scan itself derives, and those that bus workers tell about buses and devices."""
+    age = 5.0
+    numbers = [
+        ("supply_temp", "Cel", 0.05), ("return_temp", "Cel", 0.05), ("fws_supply_temp", "Cel", 0.05),
+        ("flow", "L/min", 2.0), ("flow_needed", "L/min", 2.0), ("flow_ratio", "%", 0.5), ("it_power", "kW", 1.0),
+        ("dew_point", "Cel", 0.1), ("dew_margin", "K", 0.1), ("supply_temp_sp", "Cel", 0.05),
+        ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("pumps_running", "{count}", 0.5),
+        ("chillers_running", "{count}", 0.5),
+    ]  # fmt: skip
+    points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
+    points += [Point("pod", "booting", Kind.FLAG)]
+    points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
+    for bus in sorted(set(pod.device_bus.values())):
+        points += [Point(bus, name, Kind.FLAG, max_age_s=float("inf")) for name in ("online", "lost")]
+        points += [
+            Point(bus, name, Kind.NUMBER, "{count}", max_age_s=float("inf"), deadband=100) for name in BUS_COUNTERS
+        ]
+        points += [Point(bus, "utilisation", Kind.NUMBER, "%", max_age_s=float("inf"), deadband=1.0)]
+    points += [Point(device, "comms", Kind.FLAG, max_age_s=float("inf")) for device in pod.device_bus]
+    points += [Point("controller", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in CONTROLLER_NUMBERS]
+    return {point.id: point for point in points}
+
+
+def interlock_rows(pod: Pod) -> list[Row]:
+    protection = pod.protection
+    rows = [
+        Row("epo", "emergency power off", 0.0, trip=True),
+        Row("flow_lost", "TCS flow lost", protection.flow_lost_s, trip=True),
+        Row("pumps_lost", "all TCS pumps stopped", protection.pumps_lost_s, trip=True),
+        Row("supply_hot", "TCS supply too hot", protection.supply_temp_trip_s, trip=True),
+        Row("cooling_lost", "TCS flow below need", COOLING_LOST_S, trip=False),
+    ]
+    return rows + [
+        Row(f"leak_{rack.name}", f"leak in {rack.name}", protection.rack_leak_confirm_s, trip=True, rack=rack.name)
+        for rack in pod.racks
+    ]
+
+
+def alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
+    leaks = (*pod.protection.cdu_leak, *(point for rack in pod.racks for point in rack.leak))
+    return alarms.standard_rows(
+        alarms.Equipment(
+            device_bus=pod.device_bus,
+            device_class=pod.device_class,
+            flags=frozenset(name for name, point in pod.points.items() if point.kind is Kind.FLAG),
+            expected=[(item.point, item.value) for item in pod.expected],
+            pumps=(*pod.tcs.pumps, *pod.fws.pumps),
+            leaks=tuple(dict.fromkeys(leaks)),
+            epo=pod.protection.epo,
+            level_ok=pod.tcs.level_ok,
+            sources={
+                "supply_temp": pod.tcs.supply_temps,
+                "flow": (pod.tcs.flow,),
+                "dew_point": (*pod.room.temperatures, *pod.room.humidities),
+                "it_power": (*pod.power.feeds, *(point for rack in pod.racks for point in rack.power)),
+            },
+        )
+    )
+
+
+def outputs(pod: Pod) -> Iterable[Output]:
+    """Return the whole list of what this pod may ever write."""
+    tcs, fws = pod.tcs, pod.fws
+    for pump in (*tcs.pumps, *fws.pumps):
+        yield Output(f"{pump}.run_cmd")
+    for pump in tcs.pumps:
+        up, down = tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s
+        yield Output(f"{pump}.speed_cmd", 0.0, 100.0, up, down, MIN_MOVE_PCT, f"{pump}.speed")
+    for pump in fws.pumps:
+        yield Output(f"{pump}.speed_cmd", 0.0, 100.0, tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s, MIN_MOVE_PCT)
+    slew = tcs.valve_pct_per_s
+    yield Output(f"{tcs.valve}.position_cmd", 0.0, 100.0, slew, slew, MIN_MOVE_PCT, f"{tcs.valve}.position")
+    for chiller in fws.chillers:
+        point = pod.points[f"{chiller}.supply_temp_sp"]
+        yield Output(f"{chiller}.run_cmd")
+        yield Output(point.id, point.low or 0.0, point.high or 0.0, safety=False)
+    for rack in pod.racks:
+        yield from (Output(outlet) for outlet in rack.outlets)
+        yield Output(f"{rack.valve}.position_cmd", 0.0, 100.0)

@@ -1,0 +1,107 @@
+"""Every kind of mistake is told with its file, table and key; a correct file gives its plan on one page."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from controller.config.plan import load_plan
+from controller.config.problems import ConfigError
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+REFERENCE = ROOT / "profiles/enclosures/reference-pod.toml"
+BROKEN = sorted((HERE / "broken").glob("*.toml"))
+
+
+def expected(path: Path) -> tuple[str, str, str, str]:
+    first = path.read_text().splitlines()[0]
+    file, table, key, remedy = (part.strip() for part in first.removeprefix("# expect:").split("|"))
+    return file, table, key, remedy
+
+
+@pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
+def test_broken_file_names_its_place(path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_plan(path)
+    file, table, key, remedy = expected(path)
+    found = [(p.file, p.table, p.key, p.remedy) for p in caught.value.problems]
+    assert any((f, t, k) == (file, table, key) and remedy in r for f, t, k, r in found), found
+
+
+def test_there_are_enough_broken_files() -> None:
+    assert len(BROKEN) >= 25
+
+
+def test_an_overlay_with_one_mistake_tells_one() -> None:
+    """The base is correct, so nothing else may be blamed."""
+    alone = [path for path in BROKEN if "reference-pod.toml" in path.read_text() and path.stem[:2] not in ("30", "31")]
+    for path in alone:
+        with pytest.raises(ConfigError) as caught:
+            load_plan(path)
+        assert len(caught.value.problems) == 1, caught.value
+
+
+def test_every_mistake_at_once(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(
+        f'base = "{REFERENCE}"\n[scan]\nperiod_ms = 1\n[mqtt]\nport = 0\n[tcs]\nflow = "io_1.nothing"\n'
+        '[devices.pump_1]\nprofile = "nothing"\n[devices.pump_2]\nbus = "nothing"\n'
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_plan(site)
+    places = {(problem.table, problem.key) for problem in caught.value.problems}
+    assert places == {
+        ("scan", "period_ms"),
+        ("mqtt", "port"),
+        ("tcs", "flow"),
+        ("devices.pump_1", "profile"),
+        ("devices.pump_2", "bus"),
+    }
+
+
+def podkeeper(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", "from controller.cli import main; main()", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT, check=False)
+
+
+def test_command_line_prints_the_plan() -> None:
+    done = podkeeper("check", str(REFERENCE))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^cooling +\S+ 19200 +4 ", done.stdout, re.MULTILINE)
+    assert re.search(r"^all +39 ", done.stdout, re.MULTILINE)
+    assert len(done.stdout.splitlines()) < 60
+
+
+@pytest.mark.parametrize("name", ["24_not_toml", "27_empty", "31_profile_has_mistakes"])
+def test_command_line_never_shows_a_traceback(name: str) -> None:
+    path = HERE / "broken" / f"{name}.toml"
+    done = podkeeper("check", str(path))
+    file, _, key, remedy = expected(path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert f"{file}: " in done.stderr
+    assert key in done.stderr
+    assert remedy in done.stderr
+
+
+def test_overloaded_bus_is_refused(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(f'base = "{REFERENCE}"\n[buses.cooling]\nbaud = 1200\n')
+    done = podkeeper("check", str(site))
+    assert done.returncode == 1
+    assert "site.toml: [buses.cooling] load = " in done.stderr
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"a = " + b"[" * 5000, b"x" * 1_000_001, b"schema = 1\nschema = 1\n"])
+def test_rubbish_is_a_mistake_like_any_other(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "rubbish.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_plan(path)
+    assert caught.value.problems[0].file == "rubbish.toml"
