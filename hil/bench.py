@@ -220,15 +220,9 @@ class Bench:
         self.emulators[device].refusal = code
 
     def force(self, point: str, value: Value | None) -> None:
-        """Hold a point of a device at a value, whatever the plant does; None lets go (its register stays)."""
+        """Hold a point of a device at a value, whatever the plant does; None lets go."""
         device, name = split(point)
-        emulator = self.emulators[device]
-        if name not in emulator.rows:
-            raise KeyError(f"{device} has no point {name}")
-        if value is None:
-            emulator.forced.pop(name, None)
-        else:
-            emulator.forced[name] = value
+        self.emulators[device].force(name, value)
 
     # ------------------------------------------------------------ the controller's process
 
