@@ -37,7 +37,7 @@ STDERR_LINE_BYTES = 65536
 # What --full leaves alone: times that make a start-up last minutes on a real pod.
 SHORT_TIMES: Mapping[str, Mapping[str, float]] = {
     "startup": {"pump_start_hold_s": 5.0, "primary_prove_s": 3.0, "ready_hold_s": 5.0},
-    "power": {"rack_stagger_s": 1.5, "outlet_stagger_s": 0.4},
+    "power": {"rack_stagger_s": 2.0, "outlet_stagger_s": 0.2},
     "fws": {"chiller_min_on_s": 20.0, "chiller_min_off_s": 20.0},
 }
 SHORT_CHILLER_START_S, SHORT_CHILLER_IDLE_S = 5.0, 20.0
@@ -220,15 +220,9 @@ class Bench:
         self.emulators[device].refusal = code
 
     def force(self, point: str, value: Value | None) -> None:
-        """Hold a point of a device at a value, whatever the plant does; None lets go (its register stays)."""
+        """Hold a point of a device at a value, whatever the plant does; None lets go."""
         device, name = split(point)
-        emulator = self.emulators[device]
-        if name not in emulator.rows:
-            raise KeyError(f"{device} has no point {name}")
-        if value is None:
-            emulator.forced.pop(name, None)
-        else:
-            emulator.forced[name] = value
+        self.emulators[device].force(name, value)
 
     # ------------------------------------------------------------ the controller's process
 

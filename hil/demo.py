@@ -127,14 +127,14 @@ async def _with_controller(bench: Bench, picture: Picture, ended: asyncio.Event,
 
 async def _display(bench: Bench, picture: Picture) -> None:
     started = time.monotonic()
+    print("\n".join(screen.introduction(bench)), flush=True)
     if not sys.stdout.isatty():
-        print("\n".join(screen.introduction(bench)), flush=True)
         while True:
             await asyncio.sleep(LINE_PERIOD_S)
             print(screen.line(picture, time.monotonic() - started), flush=True)
     with Live(console=Console(), auto_refresh=False) as live:
         while True:
-            live.update(screen.table(bench, picture, started), refresh=True)
+            live.update(screen.table(picture, started), refresh=True)
             await asyncio.sleep(TABLE_PERIOD_S)
 
 

@@ -6,10 +6,8 @@ import time
 from collections.abc import Iterable
 
 from rich import box
-from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
-from rich.text import Text
 
 from hil.bench import SHORT_CHILLER_START_S, SHORT_TIMES, Bench
 from hil.monitor import Picture
@@ -82,14 +80,14 @@ def _utilisation(picture: Picture) -> list[tuple[str, float]]:
     return sorted(((name, share) for name, share in shares if share is not None), key=lambda item: -item[1])
 
 
-def table(bench: Bench, picture: Picture, started: float) -> Group:
+def table(picture: Picture, started: float) -> Table:
     """Return the live screen."""
     grid = Table(box=box.SIMPLE, show_header=False, title=f"Podkeeper, {time.monotonic() - started:.0f} s")
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column()
     for name, text in rows(picture):
         grid.add_row(name, escape(text))
-    return Group(grid, Text("\n".join([*introduction(bench), "Ctrl-C ends the demo."]), style="dim"))
+    return grid
 
 
 def line(picture: Picture, elapsed_s: float) -> str:

@@ -80,9 +80,9 @@ class Emulator:
         for row in self.rows.values():
             self._lay_out(row)
         self._fill_holes()
-        for name, value in self._at_power_on().items():
-            row = self.rows[name]
-            place(self.banks[row.table], row, self._kept_in_range(row, value))
+        self.power_on = self._at_power_on()
+        for name, value in self.power_on.items():
+            self._put(name, value)
         self._refreshed = float("-inf")
 
     def _lay_out(self, row: Row) -> None:
@@ -111,6 +111,20 @@ class Emulator:
         values |= {name: value for name, value in self.behaviour.initial().items() if name in self.rows}
         return dict(sorted(values.items(), key=lambda item: self.rows[item[0]].kind is Kind.FLAG))
 
+    def _put(self, name: str, value: Value) -> None:
+        row = self.rows[name]
+        place(self.banks[row.table], row, self._kept_in_range(row, value))
+
+    def force(self, name: str, value: Value | None) -> None:
+        """Hold a point at ``value``; None lets it go, back to what it was at power-on or to what the plant says."""
+        if name not in self.rows:
+            raise KeyError(f"{self.name} has no point {name}")
+        if value is not None:
+            self.forced[name] = value
+        elif self.forced.pop(name, None) is not None:
+            self._put(name, self.power_on[name])
+        self._refreshed = float("-inf")
+
     def refresh(self) -> None:
         """Bring the registers up to date, at most every 100 ms."""
         now = self.clock()
@@ -118,17 +132,9 @@ class Emulator:
             return
         self._refreshed = now
         values = {**self.behaviour.values(), **self.forced}
-        flags = []
-        for name, value in values.items():
-            row = self.rows.get(name)
-            if row is None:
-                continue
-            if row.kind is Kind.FLAG:
-                flags.append((row, value))
-            else:
-                place(self.banks[row.table], row, self._kept_in_range(row, value))
-        for row, value in flags:
-            place(self.banks[row.table], row, value)
+        known = [name for name in values if name in self.rows]
+        for name in sorted(known, key=lambda name: self.rows[name].kind is Kind.FLAG):  # flags share others' words
+            self._put(name, values[name])
 
     @staticmethod
     def _kept_in_range(row: Row, value: Value) -> Value:

@@ -137,6 +137,8 @@ class RtuLine:
         return 3.5 * self.character_s if self.baud <= FAST_BAUD else FAST_SILENCE_S
 
     async def start(self) -> None:
+        if self._master >= 0:
+            return
         self._master, self._slave = os.openpty()
         tty.setraw(self._slave)
         os.set_blocking(self._master, False)

@@ -30,6 +30,8 @@ class TcpBus:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
+        if self._server is not None:
+            return
         loop = asyncio.get_running_loop()
         self._server = await loop.create_server(lambda: _Connection(self), self.host, self.port)
         self.port = self._server.sockets[0].getsockname()[1]

@@ -303,8 +303,10 @@ def test_remote_io_shows_the_plant(emulators: dict[str, Emulator], plant: Plant)
     assert value(io, "suction_pressure") == pytest.approx(plant.suction_kpa, abs=3)
     assert value(io, "reservoir_level_ok") is True
     assert value(io, "epo") is False
-    io.forced["epo"] = True
+    io.force("epo", True)
     assert value(io, "epo") is True
+    io.force("epo", None)
+    assert value(io, "epo") is False
 
 
 def test_room_is_dry_enough_for_the_loop(emulators: dict[str, Emulator]) -> None:
@@ -315,7 +317,7 @@ def test_room_is_dry_enough_for_the_loop(emulators: dict[str, Emulator]) -> None
 
 def test_forced_leak_shows_in_its_own_bit(emulators: dict[str, Emulator]) -> None:
     leak = emulators["leak_1"]
-    leak.forced["zone_3_leak"] = True
+    leak.force("zone_3_leak", True)
     assert value(leak, "zone_3_leak") is True
     assert value(leak, "zone_2_leak") is False
     assert value(leak, "leak") is False

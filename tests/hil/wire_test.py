@@ -317,7 +317,7 @@ async def test_rtu_unplug_hangs_up_and_replug_answers_on_a_new_pty(tmp_path: Pat
 
 @pytest.mark.parametrize("baud", [9600, 19200])
 async def test_rtu_takes_the_time_of_a_real_line(tmp_path: Path, baud: int) -> None:
-    """Median of 50 exchanges within 2 % of theory by the slave's own record; the kernel hands a pty's bytes on later."""
+    """Median of 50 exchanges within 2 % of theory by the slave's own record; a pty hands bytes on later still."""
     device_time_s, seen = 0.02, []
     async with raw_line(tmp_path, baud, device_time_s=device_time_s) as (line, master):
         for _ in range(50):
