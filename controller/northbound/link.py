@@ -78,7 +78,7 @@ class Link:
         self._waiting = asyncio.Event()
         self._closing = asyncio.Event()
         self._numbers = count()
-        self._version = ProtocolVersion.V5
+        self._version = ProtocolVersion.V311 if settings.protocol == "3.1.1" else ProtocolVersion.V5
         self._found: frozenset[str] | None = None
         self._said_lost = False
         self.connected = False
@@ -251,6 +251,8 @@ class Link:
 
     def _other_version(self, error: Exception) -> bool:
         """Change to the other MQTT version if that may be why; return True to try it at once."""
+        if self._settings.protocol != "auto":
+            return False
         refused = isinstance(error, MqttCodeError) and getattr(error.rc, "value", None) == UNSUPPORTED_VERSION
         silent = isinstance(error, MqttError) and str(error) == AIOMQTT_TIMEOUT and not self.connects
         if not refused and not silent:
