@@ -56,10 +56,16 @@ class Picture:
         """Return the ids of the alarms that stand."""
         return sorted(name.removeprefix("alarm/") for name in self.documents if name.startswith("alarm/"))
 
-    def count(self, kind: str) -> int | None:
-        """Return how many ``devices`` or ``points`` the controller tells of."""
-        found = self.table("meta").get(kind)
-        return len(found) if isinstance(found, dict | list) else None
+    @property
+    def real_devices(self) -> list[str]:
+        """Return the ids of the devices that have a profile; buses and the pod itself have none."""
+        found = self.table("meta").get("devices")
+        return [name for name, about in found.items() if "profile" in about] if isinstance(found, dict) else []
+
+    @property
+    def points(self) -> int:
+        """How many points the real devices have between them."""
+        return sum(len(self.table(f"meta/{device}").get("pts", ())) for device in self.real_devices)
 
 
 class Monitor:

@@ -112,8 +112,8 @@ def summary(picture: Picture) -> str:
     """Return the demo's last line."""
     scans, overruns = picture.number("controller", "scans"), picture.number("controller", "overruns")
     counts = {
-        "devices": picture.count("devices"),
-        "points": picture.count("points"),
+        "devices": len(picture.real_devices),
+        "points": picture.points,
         "scans": scans,
         "overruns": overruns,
         "mqtt_messages": picture.messages,
