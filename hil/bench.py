@@ -128,7 +128,8 @@ class Bench:
                 buses[name] = {"port": str(bus.link)}
             else:
                 buses[name] = {"host": bus.host, "port": bus.port}
-        return {"buses": buses, "mqtt": {"host": LOOPBACK, "port": self.mqtt_port}}
+        mqtt = {"host": LOOPBACK, "port": self.mqtt_port, "protocol": "3.1.1"}  # all the embedded broker speaks
+        return {"buses": buses, "mqtt": mqtt}
 
     # ------------------------------------------------------------ life
 

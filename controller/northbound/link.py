@@ -24,6 +24,7 @@ VERSIONS: Final = {ProtocolVersion.V5: "5", ProtocolVersion.V311: "3.1.1"}
 AIOMQTT_TIMEOUT: Final = "Operation timed out"
 UNSUPPORTED_VERSION: Final = 0x84  # paho turns code 1 of an MQTT 3.1.1 broker into this one of MQTT 5
 CONNECT_S: Final = 10.0
+CONNECT_POLL_S: Final = 0.05
 ECHO_S: Final = 5.0
 FAREWELL_S: Final = 2.0
 BACK_OFF_S: Final = (1.0, 60.0)
@@ -77,7 +78,7 @@ class Link:
         self._waiting = asyncio.Event()
         self._closing = asyncio.Event()
         self._numbers = count()
-        self._version = ProtocolVersion.V5
+        self._version = ProtocolVersion.V311 if settings.protocol == "3.1.1" else ProtocolVersion.V5
         self._found: frozenset[str] | None = None
         self._said_lost = False
         self.connected = False
@@ -163,7 +164,10 @@ class Link:
         try:
             await asyncio.shield(entering)
         except BaseException:
-            # aiomqtt connects in a thread that can't be stopped, and leaves the socket of a failed attempt open.
+            # aiomqtt connects in a thread that can't be stopped (5 s at most), and leaves a failed socket open.
+            while client._client.socket() is None and not entering.done():  # noqa: ASYNC110 - nothing to wait on
+                await asyncio.sleep(CONNECT_POLL_S)
+            entering.cancel()
             await asyncio.gather(entering, return_exceptions=True)
             client._client.disconnect()
             raise
@@ -247,6 +251,8 @@ class Link:
 
     def _other_version(self, error: Exception) -> bool:
         """Change to the other MQTT version if that may be why; return True to try it at once."""
+        if self._settings.protocol != "auto":
+            return False
         refused = isinstance(error, MqttCodeError) and getattr(error.rc, "value", None) == UNSUPPORTED_VERSION
         silent = isinstance(error, MqttError) and str(error) == AIOMQTT_TIMEOUT and not self.connects
         if not refused and not silent:

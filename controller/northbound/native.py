@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from controller.config.plan import DevicePlan, Plan
 from controller.core.alarms import Alarm, AlarmState
-from controller.core.engine import pod_points
+from controller.core.pod import pod_points
 from controller.core.points import Kind, Point, Reading, Value
 from controller.northbound.snapshot import (
     SIGNIFICANT_DIGITS,

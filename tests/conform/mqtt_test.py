@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import getpass
 import json
 import shutil
 import signal
@@ -93,7 +94,7 @@ def mosquitto(folder: Path, extra: str = "") -> Broker:
     port = free_port()
     config = folder / "mosquitto.conf"
     config.write_text(
-        f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+        f"user {getpass.getuser()}\nlistener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
         f"persistence_location {folder}/\nautosave_interval 1\n{extra}\n"
     )
     return Broker(["mosquitto", "-c", str(config)], port, folder / "mosquitto.log")
@@ -101,7 +102,6 @@ def mosquitto(folder: Path, extra: str = "") -> Broker:
 
 @pytest.fixture
 def broker(tmp_path: Path) -> Iterator[Broker]:
-    tmp_path.chmod(0o777)  # mosquitto gives up root before it writes its store
     made = mosquitto(tmp_path)
     made.start()
     yield made
@@ -137,6 +137,7 @@ class Pod:
         self.alarms: tuple[Alarm, ...] = ()
         self.native = Native(plan, "0.1.0")
         self.said = Said()
+        self.found: list[frozenset[str]] = []
         self.link = Link(
             settings,
             lambda standing: self.native.status(standing, time.time_ns() // 1_000_000, 17),
@@ -156,6 +157,7 @@ class Pod:
             self.inbox["pump_1.speed"] = good(50.0, now)
             retained = self.link.fresh()
             if retained is not None:
+                self.found.append(retained)
                 self.native.reset(retained)
             self.link.offer(self.native.messages(self.picture(now), now))
             await asyncio.sleep(0.02)
@@ -305,12 +307,12 @@ async def test_an_alarm_that_went_while_the_broker_was_down_is_emptied(broker, p
         await asyncio.sleep(0.3)
         broker.start()
         await quiet(pod)
+        assert len(pod.found[1]) == 3  # the broker did keep them
         assert set(await retained(broker, f"{TOPICS}/alarm/#")) == {f"{TOPICS}/alarm/pod_flow_lost"}
 
 
 @needs_mosquitto
 async def test_a_broker_that_drops_what_we_publish_is_noticed(plan, tmp_path):
-    tmp_path.chmod(0o777)
     (tmp_path / "acl").write_text("topic read #\n")
     broker = mosquitto(tmp_path, f"acl_file {tmp_path}/acl")
     broker.start()

@@ -24,7 +24,7 @@ FREE = Permits({}, {})
 
 
 def gate() -> Gate:
-    outputs = [Output(SPEED, 0.0, 100.0, 8.0, 2.0, 0.2, "pump_1.speed"), Output(RUN), Output("pump_1.speed")]
+    outputs = [Output(SPEED, 0.0, 100.0, 8.0, 2.0, 0.2, 0.5, "pump_1.speed"), Output(RUN), Output("pump_1.speed")]
     return Gate(outputs, POINTS, refresh_s=2.0)
 
 
@@ -73,8 +73,16 @@ def test_take_over_starts_from_where_the_pump_stands() -> None:
     tested = gate()
     (first,) = ask(tested, 10.0, (SPEED, 100.0), speed=60.0)
     assert first.value == 60.0
-    (second,) = ask(tested, 10.2, (SPEED, 100.0), speed=60.0)
-    assert second.value == pytest.approx(61.6)
+    assert not ask(tested, 10.2, (SPEED, 100.0), speed=60.0), "a small move waits for the output's pace"
+    (second,) = ask(tested, 10.5, (SPEED, 100.0), speed=60.0)
+    assert second.value == pytest.approx(64.0)
+
+
+def test_a_large_move_does_not_wait() -> None:
+    tested = Gate([Output(SPEED, 0.0, 100.0, pace_s=0.5)], POINTS, refresh_s=2.0)
+    ask(tested, 0.0, (SPEED, 40.0), speed=40.0)
+    (write,) = ask(tested, 0.1, (SPEED, 100.0), speed=40.0)
+    assert write.value == 100.0
 
 
 def test_what_stands_already_is_not_written_again_at_once() -> None:

@@ -1,0 +1,181 @@
+"""One technician's session: a line of text in, text out. No I/O; whoever carries the text calls ``answer``."""
+
+from __future__ import annotations
+
+import asyncio
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from controller.console import screens
+from controller.console.screens import Picture, plain
+from controller.core.commands import Operation, Outcome
+from controller.core.engine import View
+from controller.core.pod import Pod
+from controller.core.points import Point
+
+LINE_MAX = 512
+SUBMIT_MAX_S = 5.0  # how long the scan may take to judge a command
+TOO_LONG = f"Line refused: longer than {LINE_MAX} characters."
+
+
+class Desk(Protocol):
+    """What a console needs of the service."""
+
+    @property
+    def pod(self) -> Pod: ...
+
+    @property
+    def points(self) -> Mapping[str, Point]:
+        """Every point of the engine by id, those that the scan derives too."""
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """``name``, ``site``, ``version`` and ``revision``."""
+
+    def view(self) -> View | None:
+        """Return what the newest scan found; None before the first."""
+
+    def now(self) -> float:
+        """Return monotonic seconds, on the clock of the scan."""
+
+    async def submit(self, operation: Operation, target: str, principal: str) -> Outcome:
+        """Hand a command to the next scan and return how it was judged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A command that a line asks for."""
+
+    operation: Operation
+    target: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What to show; a command to submit first, if there is one; and whether the session is over."""
+
+    text: str
+    request: Request | None = None
+    over: bool = False
+
+
+# verb: (usage, one line, more)
+HELP: Mapping[str, tuple[str, str, str]] = {
+    "help": ("help [VERB]", "this list, or more about one verb", ""),
+    "status": ("status", "the whole pod on one page", "Whatever is not GOOD stands with its reason at the end."),
+    "points": (
+        "points [FILTER]",
+        "devices, or the points that match",
+        "FILTER is a device, a part of a point's id, a pattern with * such as *.speed, or a quality: "
+        "good, stale, bad, forced. Without it: every device with how many points it has and how good they are.",
+    ),
+    "alarms": ("alarms", "standing alarms: what they mean and what to do", "The most urgent one comes first."),
+    "mode": (
+        "mode [start|stop|reset|maintain|release]",
+        "the mode, or ask for another",
+        "start: from OFF through all checks to NORMAL. stop: racks off, loop cooled down, OFF. "
+        "reset: after the cause of a trip or of a failed machine is gone. "
+        "maintain: from OFF, automatic control leaves everything as it is. release: back from it.",
+    ),
+    "ack": (
+        "ack ID|*",
+        "acknowledge one alarm, or all",
+        "Says that a person knows. Changes nothing in the plant, and does not reset a trip.",
+    ),
+    "links": ("links", "buses, their load and errors, and who does not answer", ""),
+    "quit": ("quit", "leave", ""),
+}
+MODE_OPERATIONS: Mapping[str, Operation] = {
+    "start": "start",
+    "stop": "stop",
+    "reset": "reset",
+    "maintain": "maintain",
+    "release": "release",
+}
+
+
+class Session:
+    """Understands lines and draws screens. ``principal`` is who types, as it will stand in the journal."""
+
+    def __init__(self, desk: Desk, principal: str) -> None:
+        self.desk = desk
+        self.principal = principal
+
+    def greeting(self) -> str:
+        about = self.desk.about
+        return plain(f"Podkeeper console of {about.get('name', '?')} at {about.get('site', '?')}. Type help.")
+
+    def line(self, text: str) -> Reply:
+        """Return the answer to one line."""
+        if len(text) > LINE_MAX:
+            return Reply(TOO_LONG)
+        words = plain(text).split()
+        if not words:
+            return Reply("")
+        verb, rest = words[0].lower(), words[1:]
+        if verb not in HELP:
+            return Reply(_unknown("verb", verb, list(HELP)) + " help lists all.")
+        if len(rest) > (0 if verb in ("status", "alarms", "links", "quit") else 1):
+            return Reply(f"Too many words. Usage: {HELP[verb][0]}")
+        return self._act(verb, rest[0] if rest else "")
+
+    def judged(self, request: Request, outcome: Outcome) -> str:
+        """Return how the scan judged what was asked."""
+        asked = f"{request.operation} {request.target}".strip()
+        if outcome.accepted:
+            return plain(f"Accepted: {asked}.")
+        return plain(f"Refused: {asked}: {outcome.message or 'no reason given'} ({outcome.code or 'rejected'}).")
+
+    def _act(self, verb: str, word: str) -> Reply:
+        if verb == "help":
+            return Reply(_help(word.lower()))
+        if verb == "quit":
+            return Reply("Bye.", over=True)
+        if verb == "ack":
+            return Reply("", Request("ack", word)) if word else Reply(f"Which alarm? Usage: {HELP['ack'][0]}")
+        if verb == "mode" and word:
+            operation = MODE_OPERATIONS.get(word.lower())
+            if operation is None:
+                return Reply(_unknown("operation", word, list(MODE_OPERATIONS)) + f" Usage: {HELP['mode'][0]}")
+            return Reply("", Request(operation))
+        return Reply(self._screen(verb, word))
+
+    def _screen(self, verb: str, word: str) -> str:
+        view = self.desk.view()
+        if view is None:
+            return "The first scan has not finished yet; try again in a moment."
+        picture = Picture(view, self.desk.pod, self.desk.points, self.desk.about, self.desk.now())
+        if verb == "points":
+            return screens.points(picture, word)
+        draw = {"status": screens.status, "alarms": screens.alarms, "mode": screens.mode, "links": screens.links}
+        return draw[verb](picture)
+
+
+async def answer(session: Session, text: str) -> Reply:
+    """Return the answer to one line, after the scan has judged the command in it, if there is one."""
+    reply = session.line(text)
+    if reply.request is None:
+        return reply
+    try:
+        async with asyncio.timeout(SUBMIT_MAX_S):
+            outcome = await session.desk.submit(reply.request.operation, reply.request.target, session.principal)
+    except TimeoutError:
+        return Reply(f"No answer from the scan within {SUBMIT_MAX_S:.0f} s; it may still act. See: status")
+    return Reply(session.judged(reply.request, outcome))
+
+
+def _unknown(what: str, given: str, known: list[str]) -> str:
+    shown = given if len(given) <= 24 else given[:23] + "~"
+    nearest = difflib.get_close_matches(given[:24], known, 1, cutoff=0.0)
+    return f'No {what} "{shown}"; nearest is {nearest[0]}.'
+
+
+def _help(verb: str) -> str:
+    if not verb:
+        return screens.screen(screens.table([(usage, short) for usage, short, _ in HELP.values()], ""))
+    if verb not in HELP:
+        return _unknown("verb", verb, list(HELP)) + " help lists all."
+    usage, short, more = HELP[verb]
+    return screens.screen([f"{usage}: {short}.", *(screens.wrapped(more, "") if more else [])])
