@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 
@@ -26,6 +27,7 @@ TCP_SILENT_RECONNECT = 5  # failures in a row on a TCP connection without any an
 REPORT_S = 1.0
 WRITES_MAX = 256
 RETRY_ONCE_S = 5.0
+ONCE_DEADLINE_S = 3.0
 READ_BACK_S = 0.3  # how soon after a write its register is read again
 LEAP_PCT = 1.0  # change of a safety number, in % of its range, that starts a scan at once
 
@@ -40,6 +42,11 @@ class _Due:
 
     span: Span
     at: float
+
+    @property
+    def deadline(self) -> float:
+        """What is read often goes before what is read seldom, and that before what is read once."""
+        return self.at + (ONCE_DEADLINE_S if self.span.period_s is None else self.span.period_s)
 
 
 @dataclass(slots=True)
@@ -142,30 +149,34 @@ class BusWorker:
                 del self._writes[write.point]
                 await self._write(write)
                 continue
-            due = self._next()
-            pause = REPORT_S if due is None else due.at - self._clock.monotonic()
-            if due is not None and pause <= 0:
+            now = self._clock.monotonic()
+            due, release = self._next(now)
+            if due is not None:
                 await self._read(due)
                 continue
-            try:
-                async with asyncio.timeout(min(pause, REPORT_S)):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(release - now):
                     await self._woken.wait()
-            except TimeoutError:
-                pass
 
-    def _next(self) -> _Due | None:
-        """Return the span with the earliest deadline; a silent device has only its probe."""
+    def _next(self, now: float) -> tuple[_Due | None, float]:
+        """Return the released span with the earliest deadline, or None and when the next one is released."""
         best: _Due | None = None
+        release = now + REPORT_S
         for state in self._devices.values():
-            if state.answering is False:
-                probe = min(state.spans, key=lambda due: due.span.count, default=None)
-                candidates = [_Due(probe.span, state.probe_at)] if probe else []
-            else:
-                candidates = state.spans
-            for due in candidates:
-                if best is None or due.at < best.at:
+            for due in self._candidates(state):
+                if due.at > now:
+                    release = min(release, due.at)
+                elif best is None or due.deadline < best.deadline:
                     best = due
-        return best
+        return best, release
+
+    @staticmethod
+    def _candidates(state: _DeviceState) -> list[_Due]:
+        """Return what may be read of a device: all its spans, or only the probe of a silent one."""
+        if state.answering is not False or not state.spans:
+            return state.spans
+        probe = min(state.spans, key=lambda due: due.span.count)
+        return [_Due(probe.span, state.probe_at)]
 
     async def _read(self, due: _Due) -> None:
         span, state = due.span, self._devices[due.span.device.name]

@@ -292,6 +292,29 @@ async def test_a_restarted_broker_is_told_everything_again(broker, plan, tmp_pat
 
 
 @needs_mosquitto
+@pytest.mark.slow
+async def test_a_broker_that_hangs_is_noticed_and_the_scan_goes_on(broker, plan):
+    pod = Pod(plan, broker.port)
+    async with running(pod):
+        await quiet(pod)
+        broker.process.send_signal(signal.SIGSTOP)
+        try:
+            worst, last = 0.0, time.monotonic()
+            async with asyncio.timeout(2 * KEEPALIVE_S + 5):
+                while pod.link.connected:
+                    await asyncio.sleep(0.02)
+                    worst, last = max(worst, time.monotonic() - last), time.monotonic()
+            assert worst < 0.2
+        finally:
+            broker.process.send_signal(signal.SIGCONT)
+        await until(lambda: pod.link.connects == 2, 20)
+        await quiet(pod)
+        found = await retained(broker)
+        assert set(found) == expected(pod)
+        assert state(found) == "online"
+
+
+@needs_mosquitto
 async def test_an_alarm_that_went_while_the_broker_was_down_is_emptied(broker, plan):
     pod = Pod(plan, broker.port)
     ghost = Message(f"{TOPICS}/alarm/of_an_earlier_run", b"{}")
