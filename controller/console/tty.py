@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import termios
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -64,7 +65,10 @@ async def _opened(path: str, baud: int) -> serial.Serial:
 
 
 def _open(path: str, baud: int) -> serial.Serial:
-    line = serial.Serial(path, baud, timeout=0, exclusive=True)
+    try:
+        line = serial.Serial(path, baud, timeout=0, exclusive=True)
+    except termios.error as error:  # no OSError: what pyserial lets through from a line that goes while it is opened
+        raise OSError(*error.args) from error
     os.set_blocking(line.fileno(), False)
     return line
 
@@ -78,9 +82,9 @@ async def _closed(line: serial.Serial) -> None:
     """Close in a thread, and drop what waits to be sent: a close may otherwise wait for it."""
 
     def close() -> None:
-        with contextlib.suppress(OSError, serial.SerialException):
+        with contextlib.suppress(OSError, termios.error):
             line.reset_output_buffer()
-        with contextlib.suppress(OSError, serial.SerialException):
+        with contextlib.suppress(OSError, termios.error):
             line.close()
 
     await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, close))
