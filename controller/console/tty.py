@@ -20,6 +20,7 @@ from controller.console.talk import CHUNK, STALLED_S, Manner, talk
 from controller.log import Repeats
 
 BACK_OFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+QUIET_S = 1.0  # of silence, until typing is heard again after more than that
 CANCEL_LINE = b"\x15"
 TYPE_AHEAD = 4096  # bytes kept while an answer is being written
 MANNER = Manner(end=b"podkeeper> ", over=b"", newline="\r\n", editing=True)
@@ -97,7 +98,7 @@ class _Port:
         self._fd = line.fileno()
         self._loop = asyncio.get_running_loop()
         self._typed = bytearray()
-        self._overrun = False
+        self._deaf_until = float("-inf")
         self._lost = ""
         self._news = asyncio.Event()
         self._loop.add_reader(self._fd, self._readable)
@@ -149,12 +150,13 @@ class _Port:
         if not data:
             self._lose("ready to be read, but empty: unplugged")
             return
-        if self._overrun:  # after a gap, go on with a whole line
-            _, end, data = data.replace(b"\r", b"\n").partition(b"\n")
-            self._overrun = not end
+        now = self._loop.time()
+        if now < self._deaf_until:  # the rest of a paste that was too long: nothing of it is heard
+            self._deaf_until = now + QUIET_S
+            return
         room = TYPE_AHEAD - len(self._typed)
         if len(data) > room:
-            self._overrun = True
+            self._deaf_until = now + QUIET_S
             data = data[:room] + CANCEL_LINE  # a line cut in two might mean something else
         self._typed += data
         self._news.set()

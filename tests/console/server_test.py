@@ -234,7 +234,7 @@ def test_whatever_bytes_come_the_service_goes_on(tmp_path: Path, chunks: list[by
             assert all(byte in (3, 4, 10) or 32 <= byte < 127 for byte in said)
             assert max(map(len, said.replace(ETX, b"\n").split(b"\n"))) <= 100
             one = await joined(desk, path)
-            assert "No alarms" in await one.ask("alarms")
+            assert await one.ask("help quit") == "quit: leave."
             one.writer.close()
 
     asyncio.run(attacked())
