@@ -10,7 +10,7 @@ from typing import Protocol
 
 from controller.console import screens
 from controller.console.screens import WIDTH, Picture, plain, wrapped
-from controller.core.commands import Operation, Outcome
+from controller.core.commands import OPERATIONS, Operation, Outcome
 from controller.core.engine import View
 from controller.core.pod import Pod
 from controller.core.points import Point
@@ -87,13 +87,7 @@ HELP: Mapping[str, tuple[str, str, str]] = {
     "links": ("links", "buses, their load and errors, and who does not answer", ""),
     "quit": ("quit", "leave", ""),
 }
-MODE_OPERATIONS: Mapping[str, Operation] = {
-    "start": "start",
-    "stop": "stop",
-    "reset": "reset",
-    "maintain": "maintain",
-    "release": "release",
-}
+MODE_OPERATIONS: Mapping[str, Operation] = {operation: operation for operation in OPERATIONS if operation != "ack"}
 
 
 class Session:

@@ -83,10 +83,9 @@ async def _closed(line: serial.Serial) -> None:
     """Close in a thread, and drop what waits to be sent: a close may otherwise wait for it."""
 
     def close() -> None:
-        with contextlib.suppress(OSError, termios.error):
-            line.reset_output_buffer()
-        with contextlib.suppress(OSError, termios.error):
-            line.close()
+        for step in (line.reset_output_buffer, line.close):
+            with contextlib.suppress(OSError, termios.error):
+                step()
 
     await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, close))
 
