@@ -127,6 +127,7 @@ class Mqtt(Strict):
     root: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,48}(/[A-Za-z0-9_-]{1,48}){0,7}$")]
     keepalive_s: Annotated[int, Field(ge=5, le=300)]
     client_id: Identifier
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
     username: str = ""
 
 

@@ -277,6 +277,7 @@ def _point(device: str, name: str, row: Row, period_s: float | None) -> PointPla
         unit=row.unit,
         low=low,
         high=high,
+        readable=row.access != "w",
         writable=row.access != "r",
         safety=row.safety,
         max_age_s=min(max_age, CONTROL_MAX_AGE_S) if row.safety else max_age,

@@ -17,6 +17,7 @@ from controller.core.power import EnergiseSequence, off_demands, pending
 from controller.core.sequences import Demand, RunSequence, RunState, lead
 
 VALVE_OPEN_PCT = 100.0
+TAKE_OVER_S = 30.0  # after taking over running equipment nothing is stopped for so long
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class Posture:
 
 
 HOLD = Posture()
+# The hard-wired circuit has opened the feeds; nothing may run up by itself when somebody closes it again.
+EMERGENCY_OFF = Posture(pumps="off", primary=False, racks="off")
 POSTURES: Mapping[str, Posture] = {
     modes.OFF: Posture(pumps="off", primary=False),
     "STARTUP.precheck": HOLD,
@@ -106,16 +109,20 @@ class Engine:
             RunSequence(name, pod.startup.primary_prove_max_s, pod.fws.chiller_min_on_s, pod.fws.chiller_min_off_s)
             for name in pod.fws.chillers
         ]
+        self.machines = (*self.pumps, *self.fws_pumps, *self.chillers)
         self.ready = Delay(pod.startup.ready_hold_s)
         self.primary = Delay(pod.startup.primary_prove_s)
         self.rack_off_since: dict[str, float] = {}
         self.holding = True  # until this process has changed the mode once, it stops nothing
+        self.no_stop_until = float("-inf")
         self.booted_at = now
         self.started = not pod.autostart
 
     def step(self, now: float, inbox: Mapping[str, Reading], commands: Sequence[Command] = ()) -> Effects:
         """Run one scan at monotonic ``now`` on the newest readings in ``inbox``."""
         image = freeze(inbox, self.points, now)  # 1
+        for machine in self.machines:
+            machine.observe(image, now)
         image = self._assessed(image)
         requests, outcomes = self._judge(commands, now)  # 2
         changed = [*requests.changed, *self.alarms.step(image, now)]  # 3
@@ -157,7 +164,7 @@ class Engine:
             if command.operation == "ack":
                 requests.changed += self.alarms.ack(command.target, command.principal, now)
             if command.operation == "reset":
-                for machine in (*self.pumps, *self.fws_pumps, *self.chillers):
+                for machine in self.machines:
                     machine.reset(now)
         return requests, outcomes
 
@@ -202,12 +209,23 @@ class Engine:
         self.ready = Delay(self.pod.startup.ready_hold_s)
         if transition.dest == "STARTUP.energise":
             self.energise.clear()
+        if transition.source == modes.OFF and transition.dest in modes.LIVE:
+            self.no_stop_until = transition.at + TAKE_OVER_S
+            self.staging.count = max(1, sum(chiller.proven for chiller in self.chillers))
 
     def _demands(self, image: Image, now: float) -> Iterable[Demand]:
         posture = HOLD if self.holding else POSTURES[self.modes.state]
+        if "epo" in self.interlocks.acting:
+            posture = EMERGENCY_OFF
         yield from self._pump_demands(posture, image, now)
         yield from self._primary_demands(posture, image, now)
         yield from self._rack_demands(posture, image, now)
+
+    def _settled(self, wanted: bool, hold: bool, now: float) -> bool | None:
+        """Return what to ask of a machine: nothing where the mode holds, and no stop soon after a take-over."""
+        if hold or (not wanted and now < self.no_stop_until and self.modes.state in modes.LIVE):
+            return None
+        return wanted
 
     def _pump_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
         wanted = {pump.device for pump in self.pumps}
@@ -216,7 +234,7 @@ class Engine:
         elif posture.pumps == "off":
             wanted = set()
         for pump in self.pumps:
-            yield from pump.step(image, None if posture.pumps is None else pump.device in wanted, now)
+            yield from pump.step(self._settled(pump.device in wanted, posture.pumps is None, now), now)
         if posture.pumps in (None, "off"):
             return
         proven = sum(pump.proven for pump in self.pumps)
@@ -241,7 +259,7 @@ class Engine:
         demands: list[Demand] = []
         for machine in (*self.fws_pumps, *self.chillers):
             wanted = machine.device in pumps or machine.device in chillers
-            demands += machine.step(image, None if posture.primary is None else wanted, now)
+            demands += machine.step(self._settled(wanted, posture.primary is None, now), now)
         if on:
             demands += loops.pump_demands(self.fws_pumps, fws.pump_speed_pct)
             demands += [Demand(f"{name}.supply_temp_sp", fws.supply_temp_sp_c, "setpoint") for name in fws.chillers]
@@ -293,7 +311,7 @@ class Engine:
         return Permits(forbidden, floors)
 
     def _view(self, image: Image, facts: modes.Facts, now: float) -> View:
-        machines = {machine.device: machine.state.value for machine in (*self.pumps, *self.fws_pumps, *self.chillers)}
+        machines = {machine.device: machine.state.value for machine in self.machines}
         standing = tuple(self.alarms.standing)
         return View(
             at=now,

@@ -66,6 +66,8 @@ def freeze(inbox: Mapping[str, Reading], points: Mapping[str, Point], now: float
     """
     readings: dict[str, Reading] = {}
     for name, point in points.items():
+        if not point.readable:
+            continue
         reading = inbox.get(name, NEVER_READ)
         age = now - reading.at
         if reading.quality is Quality.GOOD and age > point.max_age_s:

@@ -11,6 +11,8 @@ from controller.core.image import Image
 from controller.core.points import Kind, Point, Value
 from controller.core.sequences import Demand
 
+LARGE_MOVE = 5.0  # a move of a number, in its unit, that is written at once
+
 
 @dataclass(frozen=True, slots=True)
 class Protection:
@@ -115,6 +117,8 @@ class Output:
     Attributes:
         low, high: limits of a number in the point's unit.
         up_per_s, down_per_s: fastest ramp of a number.
+        min_move: a smaller change of a number is not written.
+        pace_s: small moves of a number are not written more often, so that a ramp does not fill the bus.
         feedback: point that tells where a number stands when its own register can't be read.
     """
 
@@ -124,6 +128,7 @@ class Output:
     up_per_s: float = math.inf
     down_per_s: float = math.inf
     min_move: float = 0.0
+    pace_s: float = 0.0
     feedback: str = ""
     safety: bool = True
 
@@ -221,9 +226,11 @@ class Gate:
             and self._same(output, image.value(output.point, otherwise=None), value)
         ):
             last = self._last[output.point] = _Last(value, now)
-        due = last is None or now - last.at >= self._refresh_s
-        if last is not None and not due and self._same(output, last.value, value):
-            return None
+        if last is not None and now - last.at < self._refresh_s:
+            if self._same(output, last.value, value):
+                return None
+            if now - last.at < output.pace_s and self._small(last.value, value):
+                return None
         self._last[output.point] = _Last(value, now)
         return Write(output.point, value, output.safety, demand.reason)
 
@@ -235,6 +242,12 @@ class Gate:
                 stands = image.number(output.feedback, otherwise=None)
             ramp = self._ramps[output.point] = Ramp(output.up_per_s, output.down_per_s, stands, now)
         return clamp(ramp.step(target, now), output.low, output.high)
+
+    @staticmethod
+    def _small(one: Value, other: Value) -> bool:
+        """True for a move of a number that can wait for the output's pace; a flag never waits."""
+        numbers = isinstance(one, float) and isinstance(other, float)
+        return numbers and abs(float(one) - float(other)) < LARGE_MOVE
 
     @staticmethod
     def _same(output: Output, one: Value | None, other: Value) -> bool:

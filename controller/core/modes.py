@@ -25,6 +25,8 @@ STATES: Final[list[str | dict[str, Any]]] = [
     MAINTENANCE,
 ]
 STAGES: Final = tuple(f"STARTUP.{stage}" for stage in STATES[1]["children"])  # type: ignore[index]
+DRY_STAGES: Final = STAGES[:2]  # nothing has been started yet
+WET_STAGES: Final = STAGES[2:]
 LIVE: Final = ("STARTUP.energise", NORMAL, LIMITING, COOLING_LOST)
 
 KEPT: Final = (TRIPPED, COOLDOWN, MAINTENANCE)  # what a restart of the controller does not end
@@ -40,12 +42,13 @@ TRANSITIONS: Final[list[tuple[str, str | list[str], str]]] = [
     ("primary_proven", "STARTUP.primary_start", "STARTUP.proving"),
     ("ready", "STARTUP.proving", "STARTUP.energise"),
     ("energised", "STARTUP.energise", NORMAL),
-    ("abort", list(STAGES), COOLDOWN),
+    ("give_up", list(DRY_STAGES), OFF),
+    ("abort", list(WET_STAGES), COOLDOWN),
     ("stop", [*STAGES, NORMAL, LIMITING, COOLING_LOST], COOLDOWN),
     ("limit", NORMAL, LIMITING),
     ("lose_cooling", list(LIVE[:3]), COOLING_LOST),
     ("recover", [LIMITING, COOLING_LOST], NORMAL),
-    ("trip", [*STAGES, NORMAL, LIMITING, COOLING_LOST], TRIPPED),
+    ("trip", list(LIVE), TRIPPED),
     ("reset", TRIPPED, COOLDOWN),
     ("cooled", COOLDOWN, OFF),
     ("maintain", OFF, MAINTENANCE),
@@ -125,7 +128,8 @@ def _said(text: str) -> Callable[[Facts], str]:
 
 # Read from the top: the first rule that holds fires, so protection stands above progress.
 RULES: Final[tuple[Rule, ...]] = (
-    Rule((*STAGES, NORMAL, LIMITING, COOLING_LOST), "trip", lambda f, _: bool(f.trip), lambda f: f.trip),
+    Rule(LIVE, "trip", lambda f, _: bool(f.trip), lambda f: f.trip),
+    Rule(WET_STAGES, "abort", lambda f, _: bool(f.trip), lambda f: f.trip),
     Rule((*STAGES, NORMAL, LIMITING, COOLING_LOST), "stop", lambda f, _: f.stop, _said("operator")),
     Rule(LIVE[:3], "lose_cooling", lambda f, _: bool(f.cooling_lost), lambda f: f.cooling_lost),
     Rule((NORMAL,), "limit", lambda f, _: bool(f.limited), lambda f: f.limited),
@@ -145,12 +149,12 @@ RULES: Final[tuple[Rule, ...]] = (
     Rule(("STARTUP.precheck",), "checked", lambda f, _: not f.missing, _said("all checks passed")),
     Rule(
         ("STARTUP.precheck",),
-        "abort",
+        "give_up",
         lambda f, t: f.elapsed_s > t.precheck_max_s,
         lambda f: "precheck: " + ", ".join(f.missing),
     ),
     Rule(("STARTUP.fill",), "filled", lambda f, _: f.loop_filled, _said("loop pressure made")),
-    Rule(("STARTUP.fill",), "abort", lambda f, t: f.elapsed_s > t.fill_max_s, _said("loop pressure not made")),
+    Rule(("STARTUP.fill",), "give_up", lambda f, t: f.elapsed_s > t.fill_max_s, _said("loop pressure not made")),
     Rule(
         ("STARTUP.pump_start",),
         "flow_proven",

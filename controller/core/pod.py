@@ -11,7 +11,8 @@ from controller.core.points import Kind, Point, Value
 from controller.core.power import Power, Rack
 
 COOLING_LOST_S = 1.0
-MIN_MOVE_PCT = 0.2
+MIN_MOVE_PCT = 0.3
+PACE_S = 0.5
 BUS_COUNTERS = ("transactions", "timeouts", "errors")
 CONTROLLER_NUMBERS = (("scans", "{count}", 5.0), ("overruns", "{count}", 0.0), ("scan_time", "ms", 1.0))
 
@@ -111,11 +112,13 @@ def outputs(pod: Pod) -> Iterable[Output]:
         yield Output(f"{pump}.run_cmd")
     for pump in tcs.pumps:
         up, down = tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s
-        yield Output(f"{pump}.speed_cmd", 0.0, 100.0, up, down, MIN_MOVE_PCT, f"{pump}.speed")
+        yield Output(f"{pump}.speed_cmd", 0.0, 100.0, up, down, MIN_MOVE_PCT, PACE_S, f"{pump}.speed")
     for pump in fws.pumps:
-        yield Output(f"{pump}.speed_cmd", 0.0, 100.0, tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s, MIN_MOVE_PCT)
+        yield Output(
+            f"{pump}.speed_cmd", 0.0, 100.0, tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s, MIN_MOVE_PCT, PACE_S
+        )
     slew = tcs.valve_pct_per_s
-    yield Output(f"{tcs.valve}.position_cmd", 0.0, 100.0, slew, slew, MIN_MOVE_PCT, f"{tcs.valve}.position")
+    yield Output(f"{tcs.valve}.position_cmd", 0.0, 100.0, slew, slew, MIN_MOVE_PCT, PACE_S, f"{tcs.valve}.position")
     for chiller in fws.chillers:
         point = pod.points[f"{chiller}.supply_temp_sp"]
         yield Output(f"{chiller}.run_cmd")

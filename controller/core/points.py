@@ -37,6 +37,7 @@ class Point:
         name: standard point of the device's class, or the profile's own name.
         unit: UCUM code (``Cel``, ``kPa``, ``L/min``, ``kW``, ``%``, ``{rpm}``), empty where there is none.
         low, high: engineering range in ``unit``; a value outside it is BAD.
+        readable: False for a register that can only be written; it has no readings.
         max_age_s: a reading older than this is STALE.
         fail_value: what an output falls back to, in the direction of more cooling; None where holding is safest.
         texts: text by number for CODE, name by bit for BITS.
@@ -49,6 +50,7 @@ class Point:
     unit: str = ""
     low: float | None = None
     high: float | None = None
+    readable: bool = True
     writable: bool = False
     safety: bool = False
     max_age_s: float = 5.0

@@ -49,9 +49,8 @@ class RunSequence:
     stopped_at: float = float("-inf")
     lost: Delay = field(default_factory=lambda: Delay(RUN_LOST_S))
 
-    def step(self, image: Image, wanted: bool | None, now: float) -> list[Demand]:
-        """Advance, and return the run command wanted now; with ``wanted`` None it only watches."""
-        self._observe(image, now)
+    def step(self, wanted: bool | None, now: float) -> list[Demand]:
+        """Return the run command wanted now; None leaves the machine as it stands. ``observe`` comes first."""
         if wanted is None:
             return []
         if wanted and self.state is RunState.STOPPED and now - self.stopped_at >= self.min_off_s:
@@ -78,7 +77,8 @@ class RunSequence:
     def proven(self) -> bool:
         return self.state is RunState.RUNNING
 
-    def _observe(self, image: Image, now: float) -> None:
+    def observe(self, image: Image, now: float) -> None:
+        """Take the machine's state from what its device says."""
         running_known = image.usable(f"{self.device}.running")
         running = image.flag(f"{self.device}.running", otherwise=False)
         fault = image.flag(f"{self.device}.fault", otherwise=False)

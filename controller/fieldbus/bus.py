@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ import structlog
 from controller.clock import Clock
 from controller.config.plan import BusPlan, DevicePlan, PointPlan
 from controller.core.interlocks import Write
-from controller.core.points import Reading, Value, bad, good
+from controller.core.points import Kind, Point, Reading, Value, bad, good
 from controller.fieldbus.client import LinkError, ModbusLink, NoReply, Refused, WrongReply
 from controller.fieldbus.codec import EncodeError, decode, encode
 from controller.fieldbus.planner import Span, character_s, plan_spans, reply_characters, t35_s
@@ -26,6 +27,9 @@ TCP_SILENT_RECONNECT = 5  # failures in a row on a TCP connection without any an
 REPORT_S = 1.0
 WRITES_MAX = 256
 RETRY_ONCE_S = 5.0
+ONCE_DEADLINE_S = 3.0
+READ_BACK_S = 0.3  # how soon after a write its register is read again
+LEAP_PCT = 1.0  # change of a safety number, in % of its range, that starts a scan at once
 
 _log = structlog.get_logger("fieldbus")
 Inbox = MutableMapping[str, Reading]
@@ -38,6 +42,11 @@ class _Due:
 
     span: Span
     at: float
+
+    @property
+    def deadline(self) -> float:
+        """What is read often goes before what is read seldom, and that before what is read once."""
+        return self.at + (ONCE_DEADLINE_S if self.span.period_s is None else self.span.period_s)
 
 
 @dataclass(slots=True)
@@ -62,6 +71,17 @@ class Counters:
     writes_dropped: int = 0
     busy_s: float = 0.0
     by_code: dict[int, int] = field(default_factory=dict)
+
+
+def differs(before: Reading | None, now: Reading, point: Point) -> bool:
+    """Return whether a safety point changed so much that the scan should not wait: its flag, its worth, or a leap."""
+    if before is None or before.quality is not now.quality:
+        return True
+    if point.kind is not Kind.NUMBER or point.low is None or point.high is None:
+        return before.value != now.value
+    if not isinstance(before.value, int | float) or not isinstance(now.value, int | float):
+        return before.value is not now.value
+    return abs(before.value - now.value) > LEAP_PCT / 100 * (point.high - point.low)
 
 
 class BusWorker:
@@ -129,30 +149,34 @@ class BusWorker:
                 del self._writes[write.point]
                 await self._write(write)
                 continue
-            due = self._next()
-            pause = REPORT_S if due is None else due.at - self._clock.monotonic()
-            if due is not None and pause <= 0:
+            now = self._clock.monotonic()
+            due, release = self._next(now)
+            if due is not None:
                 await self._read(due)
                 continue
-            try:
-                async with asyncio.timeout(min(pause, REPORT_S)):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(release - now):
                     await self._woken.wait()
-            except TimeoutError:
-                pass
 
-    def _next(self) -> _Due | None:
-        """Return the span with the earliest deadline; a silent device has only its probe."""
+    def _next(self, now: float) -> tuple[_Due | None, float]:
+        """Return the released span with the earliest deadline, or None and when the next one is released."""
         best: _Due | None = None
+        release = now + REPORT_S
         for state in self._devices.values():
-            if state.answering is False:
-                probe = min(state.spans, key=lambda due: due.span.count, default=None)
-                candidates = [_Due(probe.span, state.probe_at)] if probe else []
-            else:
-                candidates = state.spans
-            for due in candidates:
-                if best is None or due.at < best.at:
+            for due in self._candidates(state):
+                if due.at > now:
+                    release = min(release, due.at)
+                elif best is None or due.deadline < best.deadline:
                     best = due
-        return best
+        return best, release
+
+    @staticmethod
+    def _candidates(state: _DeviceState) -> list[_Due]:
+        """Return what may be read of a device: all its spans, or only the probe of a silent one."""
+        if state.answering is not False or not state.spans:
+            return state.spans
+        probe = min(state.spans, key=lambda due: due.span.count)
+        return [_Due(probe.span, state.probe_at)]
 
     async def _read(self, due: _Due) -> None:
         span, state = due.span, self._devices[due.span.device.name]
@@ -184,8 +208,7 @@ class BusWorker:
             start = plan.row.address - span.address
             reading = decode(plan.row, words[start : start + plan.row.width], at)
             if plan.point.safety:
-                before = self._inbox.get(plan.point.id)
-                changed = changed or before is None or before.value != reading.value
+                changed = changed or differs(self._inbox.get(plan.point.id), reading, plan.point)
             self._inbox[plan.point.id] = reading
         if changed:
             self._safety_changed()
@@ -290,11 +313,11 @@ class BusWorker:
         return lambda: self._link.write(device.unit, row.table, row.address, words, timeout_s, multiple=multiple)
 
     def _sooner(self, state: _DeviceState, plan: PointPlan) -> None:
-        """Read a point back soon after it was written."""
-        now = self._clock.monotonic()
+        """Read a point back soon after it was written; a run of writes is read back once for all."""
+        soon = self._clock.monotonic() + READ_BACK_S
         for due in state.spans:
             if due.span.period_s is not None and plan in due.span.points:
-                due.at = min(due.at, now)
+                due.at = min(due.at, soon)
 
     async def _transact(self, device: DevicePlan, call: Call) -> list[int]:
         """Run one request after the silence it needs, and keep the line quiet after a failure."""

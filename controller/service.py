@@ -1,0 +1,195 @@
+"""Wiring only: a TaskGroup of edges around the fixed-deadline scan."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+import uuid
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+
+import structlog
+
+from controller.clock import Clock, SystemClock
+from controller.config.plan import Plan
+from controller.console.server import serve
+from controller.console.tty import serve_tty
+from controller.core.commands import Command, Operation, Outcome
+from controller.core.engine import Effects, Engine, View
+from controller.core.pod import Pod
+from controller.core.points import Point, Reading, good
+from controller.fieldbus.bus import BusWorker
+from controller.northbound.link import Link, Standing
+from controller.northbound.native import Message, Native
+from controller.northbound.snapshot import snapshot
+from controller.store import Store
+from controller.systemd import Notifier
+
+COMMANDS_MAX = 64
+COMMAND_TTL_S = 5.0
+EARLY_SCAN_S = 0.02  # a chattering safety input may not turn the scan into a busy loop
+CONSOLE_BAUD = 115200
+FAREWELL_S = 3.0  # how long a stopping controller may take to say so to its broker
+
+_log = structlog.get_logger("service")
+
+
+class Service:
+    """One pod's controller. ``run`` returns after SIGTERM or SIGINT; equipment is left running as it is."""
+
+    def __init__(self, plan: Plan, environ: Mapping[str, str] | None = None, clock: Clock | None = None) -> None:
+        self._plan = plan
+        self._clock = clock or SystemClock()
+        self._store = Store(plan.state_dir)
+        self._boot = self._store.boot()
+        self._engine = Engine(plan.pod, self._store.load(), self._clock.monotonic())
+        self._inbox: dict[str, Reading] = {}
+        self._safety = asyncio.Event()
+        self._workers = [BusWorker(bus, self._inbox, self._clock, self._safety.set) for bus in plan.buses]
+        self._writers = {point: worker for worker in self._workers for point in worker.points}
+        self._native = Native(plan, self.about["version"])
+        self._link = Link(plan.mqtt, self._status, sweep=self._native.alarm_filter)
+        self._notifier = Notifier(os.environ if environ is None else environ)
+        self._commands: dict[Command, asyncio.Future[Outcome]] = {}
+        self._view: View | None = None
+        self._saved: dict[str, object] = {}
+        self._scans = 0
+        self._overruns = 0
+
+    # What the console sees of the service (console.session.Desk).
+
+    def view(self) -> View | None:
+        return self._view
+
+    @property
+    def pod(self) -> Pod:
+        return self._plan.pod
+
+    @property
+    def points(self) -> Mapping[str, Point]:
+        return self._engine.points
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        plan = self._plan
+        return {"name": plan.name, "site": plan.site, "version": version("podkeeper"), "revision": plan.revision}
+
+    def now(self) -> float:
+        return self._clock.monotonic()
+
+    async def submit(self, operation: Operation, target: str, principal: str) -> Outcome:
+        """Hand a command to the next scan and return what became of it."""
+        command = Command(str(uuid.uuid4()), principal, operation, target, self.now() + COMMAND_TTL_S)
+        if len(self._commands) >= COMMANDS_MAX:
+            return Outcome(command.id, principal, accepted=False, code="busy", message="too many commands are waiting")
+        future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self._commands[command] = future
+        return await future
+
+    def links(self) -> Mapping[str, str]:
+        """Return how each link to the outside stands, in words."""
+        link = self._link
+        state = f"connected, MQTT {link.protocol}" if link.connected else f"not connected: {link.last_error}"
+        return {"mqtt": f"{state}; {link.published} published, {link.dropped} dropped, {link.connects} connects"}
+
+    def _status(self, standing: Standing) -> Message:
+        return self._native.status(standing, self._clock.wall_ms(), self._boot)
+
+    async def run(self) -> None:
+        """Serve until told to stop."""
+        stopping = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopping.set)
+        gc.collect()
+        gc.freeze()  # the plan and the imports live as long as the process: keep them out of every collection
+        _log.info("started", boot=self._boot, **self.about)
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(worker.run(), name=f"bus {worker.name}") for worker in self._workers]
+            mqtt = group.create_task(self._link.run(), name="mqtt")
+            console = group.create_task(serve(Path(self._plan.console.socket), self), name="console")
+            tasks += [mqtt, console]
+            if self._plan.console.tty:
+                tty = serve_tty(self._plan.console.tty, CONSOLE_BAUD, self)
+                tasks.append(group.create_task(tty, name="console tty"))
+            await self._scan_until(stopping)
+            self._notifier.stopping()
+            self._link.close()
+            await asyncio.wait({mqtt}, timeout=FAREWELL_S)
+            for task in tasks:
+                task.cancel()
+        self._store.close()
+        _log.info("stopped; equipment is left as it is")
+
+    async def _scan_until(self, stopping: asyncio.Event) -> None:
+        """Scan at fixed deadlines, and at once when a safety input changes."""
+        period = self._plan.scan_s
+        deadline = self.now()
+        while not stopping.is_set():
+            started = self.now()
+            self._safety.clear()
+            self._scan(started)
+            await self._store_changes()
+            ended = self.now()
+            self._health(ended, ended - started)
+            if ended - started <= period:
+                self._notifier.watchdog()
+            while deadline <= ended:
+                deadline += period
+                self._overruns += deadline <= ended
+            await asyncio.sleep(EARLY_SCAN_S)
+            await self._next_scan(deadline, stopping)
+
+    async def _next_scan(self, deadline: float, stopping: asyncio.Event) -> None:
+        waits = [asyncio.ensure_future(self._safety.wait()), asyncio.ensure_future(stopping.wait())]
+        try:
+            await asyncio.wait(waits, timeout=max(0.0, deadline - self.now()), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _scan(self, now: float) -> None:
+        commands, self._commands = self._commands, {}
+        effects = self._engine.step(now, self._inbox, list(commands))
+        self._scans += 1
+        self._view = effects.view
+        for write in effects.writes:
+            self._writers[write.point].submit(write)
+        answers = {outcome.id: outcome for outcome in effects.outcomes}
+        for command, future in commands.items():
+            if not future.done():
+                future.set_result(answers[command.id])
+        self._tell(effects)
+        retained = self._link.fresh()
+        if retained is not None:
+            self._native.reset(retained)
+        if self._link.connected:
+            self._link.offer(self._native.messages(snapshot(effects.view, self._clock.wall_ms(), self._boot), now))
+        if self._scans == 1:
+            self._notifier.ready()
+
+    def _tell(self, effects: Effects) -> None:
+        """Log what happened in this scan; nothing is logged when nothing happened."""
+        if effects.transition:
+            moved = effects.transition
+            _log.warning("mode", source=moved.source, dest=moved.dest, cause=moved.cause)
+            self._notifier.status(f"{moved.dest}: {moved.cause}")
+        for alarm in effects.alarms:
+            _log.warning("alarm", id=alarm.row.id, state=alarm.state.name, title=alarm.row.title, value=alarm.value)
+        for denial in effects.denials:
+            _log.warning("output denied", point=denial.point, value=denial.value, reason=denial.reason)
+        for outcome in effects.outcomes:
+            _log.info("command", principal=outcome.principal, accepted=outcome.accepted, code=outcome.code)
+
+    def _health(self, now: float, took_s: float) -> None:
+        numbers = {"scans": self._scans, "overruns": self._overruns, "scan_time": round(1000 * took_s, 2)}
+        self._inbox.update({f"controller.{name}": good(float(value), now) for name, value in numbers.items()})
+
+    async def _store_changes(self) -> None:
+        saved = self._engine.saved()
+        if saved != self._saved:
+            self._saved = saved
+            await self._store.save(saved)

@@ -1,0 +1,133 @@
+"""Behaviour of rack power units, feed meters and the battery."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from controller.core.points import Value
+from hil.devices.emulator import Written
+from hil.plant.plant import Rack
+from hil.record import OUTLET, Record
+
+PHASE_VOLTS = 240.0  # of a 415 V three-phase feed
+POWER_FACTOR = 0.98
+REACTIVE_SHARE = 0.203  # tan of the angle of 0.98
+HERTZ = 50.0
+PHASES = 3
+OUTLET_NAME = re.compile(r"outlet_(\d+)")
+
+
+def phase_values(total_kw: float, kwh: float) -> dict[str, Value]:
+    """Return the standard phase and total points of a balanced three-phase load."""
+    phase_kw = total_kw / PHASES
+    amps = 1000 * phase_kw / (PHASE_VOLTS * POWER_FACTOR)
+    values: dict[str, Value] = {
+        "power": total_kw,
+        "apparent_power": total_kw / POWER_FACTOR,
+        "reactive_power": total_kw * REACTIVE_SHARE,
+        "power_factor": POWER_FACTOR,
+        "frequency": HERTZ,
+        "energy_import": kwh,
+        "energy_total": kwh,
+        "reactive_energy_import": kwh * REACTIVE_SHARE,
+    }
+    for phase in range(1, PHASES + 1):
+        values |= {
+            f"phase_{phase}_voltage": PHASE_VOLTS,
+            f"phase_{phase}_current": amps,
+            f"phase_{phase}_power": phase_kw,
+            f"phase_{phase}_apparent_power": phase_kw / POWER_FACTOR,
+            f"phase_{phase}_reactive_power": phase_kw * REACTIVE_SHARE,
+            f"phase_{phase}_power_factor": POWER_FACTOR,
+            f"phase_{phase}_frequency": HERTZ,
+            f"phase_{phase}_angle": 11.5,
+            f"phase_{phase}_energy": kwh / PHASES,
+            f"phase_{phase}_voltage_thd": 2.5,
+            f"phase_{phase}_current_thd": 4.0,
+        }
+    return values
+
+
+@dataclass(slots=True)
+class Pdu:
+    """A rack power unit on one three-phase feed; ``wiring`` leads from its outlet numbers to the rack's outlets.
+
+    The power and current of an outlet are those of its first phase, a third of what the outlet carries.
+    """
+
+    name: str
+    rack: Rack
+    wiring: Mapping[int, int]
+    record: Record
+    now: Callable[[], float]
+    spare: dict[int, bool] = field(default_factory=dict)
+    outlet_kwh: dict[int, float] = field(default_factory=dict)
+    counted_at: float | None = None
+
+    def initial(self) -> Mapping[str, Value]:
+        return {f"outlet_{number}": self.rack.outlets[index] for number, index in self.wiring.items()}
+
+    def written(self, write: Written) -> None:
+        found = OUTLET_NAME.fullmatch(write.name)
+        if found is None or not isinstance(write.value, bool):
+            return
+        number = int(found[1])
+        index = self.wiring.get(number)
+        before = self.spare.get(number, False) if index is None else self.rack.outlets[index]
+        if write.value is not before:
+            self.record.add(OUTLET, self.name, write.name, write.value)
+        if index is None:
+            self.spare[number] = write.value
+        else:
+            self.rack.outlets[index] = write.value
+
+    def values(self) -> Mapping[str, Value]:
+        powers = {number: self.rack.outlet_kw(index) for number, index in self.wiring.items()}
+        now = self.now()
+        hours = 0.0 if self.counted_at is None else (now - self.counted_at) / 3600
+        self.counted_at = now
+        values: dict[str, Value] = {}
+        for number, power in powers.items():
+            self.outlet_kwh[number] = self.outlet_kwh.get(number, 0.0) + power * hours
+            values |= {
+                f"outlet_{number}": self.rack.outlets[self.wiring[number]],
+                f"outlet_{number}_power": power / PHASES,
+                f"outlet_{number}_current": 1000 * power / PHASES / (PHASE_VOLTS * POWER_FACTOR),
+                f"outlet_{number}_energy": self.outlet_kwh[number] / PHASES,
+            }
+        return phase_values(sum(powers.values()), sum(self.outlet_kwh.values())) | values
+
+
+@dataclass(slots=True)
+class Meter:
+    """A feed's meter."""
+
+    power_kw: Callable[[], float]
+    energy_kwh: Callable[[], float]
+
+    def initial(self) -> Mapping[str, Value]:
+        return {}
+
+    def written(self, write: Written) -> None:
+        """A meter has no outputs."""
+
+    def values(self) -> Mapping[str, Value]:
+        return phase_values(self.power_kw(), self.energy_kwh())
+
+
+@dataclass(slots=True)
+class Battery:
+    """A full enough battery that does nothing; settings are kept as written."""
+
+    soc_pct: float = 80.0
+
+    def initial(self) -> Mapping[str, Value]:
+        return {"max_discharge_power": 5.0, "max_charge_current": 100.0, "max_feed_in_power": 5.0}
+
+    def written(self, write: Written) -> None:
+        """The registers keep it."""
+
+    def values(self) -> Mapping[str, Value]:
+        return {"soc": self.soc_pct, "power": 0.0, "current": 0.0, "state": 0}

@@ -1,0 +1,45 @@
+"""Behaviour of room sensors and remote I/O: transmitters of the plant, by the name of the point."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from controller.core.points import Value
+from hil.devices.emulator import Written
+from hil.plant.plant import Plant
+
+
+@dataclass(slots=True)
+class RoomSensor:
+    """Temperature and humidity at one place of the room."""
+
+    temperature_c: Callable[[], float]
+    humidity_pct: Callable[[float], float]
+
+    def initial(self) -> Mapping[str, Value]:
+        return {}
+
+    def written(self, write: Written) -> None:
+        """A sensor has no outputs."""
+
+    def values(self) -> Mapping[str, Value]:
+        temperature = self.temperature_c()
+        return {"temperature": temperature, "humidity": self.humidity_pct(temperature)}
+
+
+@dataclass(slots=True)
+class RemoteIo:
+    """Channels named as the plant's sensors are, and contacts; the rest of the module is constant."""
+
+    plant: Plant
+
+    def initial(self) -> Mapping[str, Value]:
+        return self.values()
+
+    def written(self, write: Written) -> None:
+        """Outputs of this module lead nowhere yet."""
+
+    def values(self) -> Mapping[str, Value]:
+        measured: dict[str, Value] = {name: sensor.value for name, sensor in self.plant.sensors.items()}
+        return measured | {"reservoir_level_ok": self.plant.level_made}

@@ -1,0 +1,52 @@
+"""What happened to the bench's equipment, noted by the bench itself and not by the controller."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+OUTLET: Final = "outlet"  # an outlet was switched
+COMMAND: Final = "command"  # a machine was told to run or stop
+RUNNING: Final = "running"  # a machine began or ceased to run
+BROKEN: Final = "broken sequence"  # a command word came out of order, so the drive stopped or paid no heed
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One change. ``at`` is monotonic seconds, ``value`` what the thing is now."""
+
+    at: float
+    kind: str
+    device: str
+    point: str
+    value: bool
+    note: str = ""
+
+
+@dataclass(slots=True)
+class Record:
+    """Every switching of outlets and every start and stop of machines, and how often each point was written."""
+
+    clock: Callable[[], float] = time.monotonic
+    events: list[Event] = field(default_factory=list)
+    writes: Counter[str] = field(default_factory=Counter)
+
+    def add(self, kind: str, device: str, point: str, value: bool, note: str = "") -> None:
+        self.events.append(Event(self.clock(), kind, device, point, value, note))
+
+    def since(self, mark: float, *kinds: str) -> list[Event]:
+        """Return the events of ``kinds`` (all, if none is named) from monotonic ``mark`` on."""
+        return [event for event in self.events if event.at >= mark and (not kinds or event.kind in kinds)]
+
+    def stops(self, mark: float) -> list[Event]:
+        """Return every stop from ``mark`` on: a machine told to stop, ceasing to run, or sent a wrong command word."""
+        return [
+            event for event in self.since(mark, COMMAND, RUNNING, BROKEN) if not event.value or event.kind == BROKEN
+        ]
+
+    def outlets(self, mark: float) -> list[Event]:
+        """Return every switching of an outlet from ``mark`` on."""
+        return self.since(mark, OUTLET)

@@ -1,0 +1,387 @@
+"""The link and the native tree against real brokers: mosquitto, and NATS, which speaks MQTT 3.1.1 only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from controller.config.enclosure import Mqtt
+from controller.config.plan import Plan, load_plan
+from controller.core.alarms import Alarm, AlarmRow, AlarmState
+from controller.core.engine import View, pod_points
+from controller.core.image import freeze
+from controller.core.points import Reading, good
+from controller.northbound.link import Link
+from controller.northbound.native import Message, Native
+from controller.northbound.snapshot import Snapshot, snapshot
+
+ROOT = Path(__file__).parents[2]
+TOPICS = "podkeeper/v1/factory/reference-pod"
+KEEPALIVE_S = 5
+ROW = AlarmRow("pod_flow_low", "pod.flow_ratio", "below", "TCS flow below need", "critical", "hot", "look", 90.0)
+LOST = AlarmRow("pod_flow_lost", "pod.flow", "unusable", "No TCS flow reading", "high", "fast pumps", "look")
+
+needs_mosquitto = pytest.mark.skipif(
+    not (shutil.which("mosquitto") and shutil.which("mosquitto_sub")),
+    reason="needs the Debian packages mosquitto and mosquitto-clients",
+)
+needs_nats = pytest.mark.skipif(
+    not (shutil.which("nats-server") and shutil.which("mosquitto_sub")),
+    reason="needs the Debian packages nats-server and mosquitto-clients",
+)
+pytestmark = pytest.mark.peer
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Broker:
+    """A broker of our own on a free port of the loopback; only its own process is ever ended."""
+
+    def __init__(self, command: list[str], port: int, log: Path) -> None:
+        self.command, self.port, self.log = command, port, log
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.05)
+        raise AssertionError(f"{self.command[0]} did not come up:\n{self.log.read_text()}")
+
+    def stop(self) -> None:
+        if self.process:
+            self.process.terminate()
+            self.process.wait(10)
+            self.process = None
+
+    def kill(self) -> None:
+        if self.process:
+            self.process.kill()
+            self.process.wait(10)
+            self.process = None
+
+    def retained(self, topic: str = "#") -> dict[str, bytes]:
+        """Return what a new subscriber finds."""
+        command = [
+            "mosquitto_sub", "-h", "127.0.0.1", "-p", str(self.port), "-t", topic, "-q", "1",
+            "--retained-only", "-F", "%t %p", "-W", "2",
+        ]  # fmt: skip
+        lines = subprocess.run(command, capture_output=True, timeout=20, check=False).stdout.splitlines()
+        pairs = (line.split(b" ", 1) for line in lines)
+        return {topic.decode(): payload for topic, payload in pairs}
+
+
+def mosquitto(folder: Path, extra: str = "") -> Broker:
+    port = free_port()
+    config = folder / "mosquitto.conf"
+    config.write_text(
+        f"user {getpass.getuser()}\nlistener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
+        f"persistence_location {folder}/\nautosave_interval 1\n{extra}\n"
+    )
+    return Broker(["mosquitto", "-c", str(config)], port, folder / "mosquitto.log")
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Broker]:
+    made = mosquitto(tmp_path)
+    made.start()
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def plan() -> Plan:
+    return load_plan(ROOT / "profiles" / "enclosures" / "reference-pod.toml")
+
+
+class Said:
+    """A logger that remembers."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, event: str, **_: object) -> None:
+        self.lines.append(event)
+
+    warning = error = info
+
+
+class Pod:
+    """What the service does, at 20 ms a scan: a picture, the native tree, the link."""
+
+    def __init__(self, plan: Plan, port: int) -> None:
+        settings = Mqtt(host="127.0.0.1", port=port, root=TOPICS, keepalive_s=KEEPALIVE_S, client_id="pod")
+        self.plan = plan
+        self.points = {**plan.pod.points, **pod_points(plan.pod)}
+        self.since = time.monotonic()
+        self.inbox: dict[str, Reading] = {}
+        self.alarms: tuple[Alarm, ...] = ()
+        self.native = Native(plan, "0.1.0")
+        self.said = Said()
+        self.found: list[frozenset[str]] = []
+        self.link = Link(
+            settings,
+            lambda standing: self.native.status(standing, time.time_ns() // 1_000_000, 17),
+            sweep=self.native.alarm_filter,
+            logger=self.said,
+            delay=lambda ceiling: min(ceiling, 0.3),
+        )
+
+    def picture(self, now: float) -> Snapshot:
+        image = freeze(self.inbox, self.points, now)
+        view = View(now, "OFF", self.since, "", False, image, self.alarms, (), "", (), {})
+        return snapshot(view, time.time_ns() // 1_000_000, 17)
+
+    async def scan(self) -> None:
+        while True:
+            now = time.monotonic()
+            self.inbox["pump_1.speed"] = good(50.0, now)
+            retained = self.link.fresh()
+            if retained is not None:
+                self.found.append(retained)
+                self.native.reset(retained)
+            self.link.offer(self.native.messages(self.picture(now), now))
+            await asyncio.sleep(0.02)
+
+
+@contextlib.asynccontextmanager
+async def running(pod: Pod):
+    run, scan = asyncio.create_task(pod.link.run()), asyncio.create_task(pod.scan())
+    try:
+        yield
+        scan.cancel()
+        pod.link.close()
+        await asyncio.wait_for(run, 10)
+    finally:
+        run.cancel()
+        scan.cancel()
+        await asyncio.gather(run, scan, return_exceptions=True)
+
+
+async def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def quiet(pod: Pod) -> None:
+    """Wait until all that was due has been published."""
+    await until(lambda: pod.link.connected)
+    count = -1
+    async with asyncio.timeout(15):
+        while count != pod.link.published:
+            count = pod.link.published
+            await asyncio.sleep(0.3)
+
+
+async def retained(broker: Broker, topic: str = "#") -> dict[str, bytes]:
+    return await asyncio.to_thread(broker.retained, topic)
+
+
+def expected(pod: Pod) -> set[str]:
+    devices = {point.device for point in pod.points.values()}
+    documents = {"status", "meta", "state", "alarms", *(f"{kind}/{d}" for kind in ("meta", "dev") for d in devices)}
+    documents |= {f"alarm/{alarm.row.id}" for alarm in pod.alarms}
+    return {f"{TOPICS}/{document}" for document in documents}
+
+
+def state(documents: dict[str, bytes]) -> str:
+    return str(json.loads(documents[f"{TOPICS}/status"])["state"])
+
+
+@needs_mosquitto
+async def test_a_new_subscriber_finds_the_whole_pod(broker, plan):
+    pod = Pod(plan, broker.port)
+    pod.alarms = (Alarm(ROW, AlarmState.UNACK, 81.0, time.monotonic()),)
+    async with running(pod):
+        await quiet(pod)
+        found = await retained(broker)
+        assert set(found) == expected(pod)
+        assert all(isinstance(json.loads(payload), dict) for payload in found.values())
+        assert state(found) == "online"
+        assert json.loads(found[f"{TOPICS}/dev/pump_1"])["pts"]["speed"]["v"] == 50
+        assert (pod.link.echoed, pod.link.protocol, pod.link.dropped) == (True, "5", 0)
+        pod.alarms = ()
+        await asyncio.sleep(0.5)
+        assert f"{TOPICS}/alarm/pod_flow_low" not in await retained(broker)
+    assert state(await retained(broker)) == "offline"
+    assert pod.said.lines == ["MQTT link up"]
+
+
+@needs_mosquitto
+async def test_cancelling_says_offline_too(broker, plan):
+    pod = Pod(plan, broker.port)
+    run = asyncio.create_task(pod.link.run())
+    await until(lambda: pod.link.connected)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert state(await retained(broker)) == "offline"
+
+
+CHILD = """
+import asyncio, sys, time
+from controller.config.enclosure import Mqtt
+from controller.northbound.link import Link
+from controller.northbound.native import Message
+def status(standing):
+    return Message(f"{sys.argv[2]}/status", b'{"state":"%s"}' % standing.encode())
+host, port, keepalive_s = "127.0.0.1", int(sys.argv[1]), int(sys.argv[3])
+settings = Mqtt(host=host, port=port, root=sys.argv[2], keepalive_s=keepalive_s, client_id="pod")
+asyncio.run(Link(settings, status).run())
+"""
+
+
+@needs_mosquitto
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
+async def test_the_will_speaks_for_a_dead_process(broker, how):
+    """SIGKILL closes the connection, SIGSTOP leaves it open: there only the keepalive tells."""
+    command = [sys.executable, "-c", CHILD, str(broker.port), TOPICS, str(KEEPALIVE_S)]
+    child = subprocess.Popen(command, cwd=ROOT)  # noqa: ASYNC220
+    try:
+        deadline = time.monotonic() + 15
+        found: dict[str, bytes] = {}
+        while not found or state(found) != "online":
+            assert time.monotonic() < deadline
+            found = await retained(broker, f"{TOPICS}/status")
+        child.send_signal(how)
+        died = time.monotonic()
+        while state(await retained(broker, f"{TOPICS}/status")) != "lost":
+            assert time.monotonic() - died < 2 * KEEPALIVE_S + 3  # the look takes up to 2 s
+    finally:
+        child.kill()
+        child.wait(10)
+
+
+@needs_mosquitto
+async def test_a_restarted_broker_is_told_everything_again(broker, plan, tmp_path):
+    pod = Pod(plan, broker.port)
+    async with running(pod):
+        await quiet(pod)
+        broker.kill()
+        (tmp_path / "mosquitto.db").unlink(missing_ok=True)
+        await until(lambda: not pod.link.connected)
+        assert pod.link.last_error
+        await asyncio.sleep(1)
+        broker.start()
+        await quiet(pod)
+        found = await retained(broker)
+        assert set(found) == expected(pod)
+        assert state(found) == "online"
+        assert pod.link.connects == 2
+    assert pod.said.lines == ["MQTT link up", "MQTT link lost", "MQTT link up"]
+
+
+@needs_mosquitto
+@pytest.mark.slow
+async def test_a_broker_that_hangs_is_noticed_and_the_scan_goes_on(broker, plan):
+    pod = Pod(plan, broker.port)
+    async with running(pod):
+        await quiet(pod)
+        broker.process.send_signal(signal.SIGSTOP)
+        try:
+            worst, last = 0.0, time.monotonic()
+            async with asyncio.timeout(2 * KEEPALIVE_S + 5):
+                while pod.link.connected:
+                    await asyncio.sleep(0.02)
+                    worst, last = max(worst, time.monotonic() - last), time.monotonic()
+            assert worst < 0.2
+        finally:
+            broker.process.send_signal(signal.SIGCONT)
+        await until(lambda: pod.link.connects == 2, 20)
+        await quiet(pod)
+        found = await retained(broker)
+        assert set(found) == expected(pod)
+        assert state(found) == "online"
+
+
+@needs_mosquitto
+async def test_an_alarm_that_went_while_the_broker_was_down_is_emptied(broker, plan):
+    pod = Pod(plan, broker.port)
+    ghost = Message(f"{TOPICS}/alarm/of_an_earlier_run", b"{}")
+    pod.alarms = (Alarm(ROW, AlarmState.UNACK, 81.0, 0.0), Alarm(LOST, AlarmState.UNACK, None, 0.0, occurrence=1))
+    async with running(pod):
+        await quiet(pod)
+        pod.link.offer([ghost])
+        await asyncio.sleep(1.5)  # the broker saves what it retains
+        assert len(await retained(broker, f"{TOPICS}/alarm/#")) == 3
+        broker.stop()
+        await until(lambda: not pod.link.connected)
+        pod.alarms = pod.alarms[1:]
+        await asyncio.sleep(0.3)
+        broker.start()
+        await quiet(pod)
+        assert len(pod.found[1]) == 3  # the broker did keep them
+        assert set(await retained(broker, f"{TOPICS}/alarm/#")) == {f"{TOPICS}/alarm/pod_flow_lost"}
+
+
+@needs_mosquitto
+async def test_a_broker_that_drops_what_we_publish_is_noticed(plan, tmp_path):
+    (tmp_path / "acl").write_text("topic read #\n")
+    broker = mosquitto(tmp_path, f"acl_file {tmp_path}/acl")
+    broker.start()
+    pod = Pod(plan, broker.port)
+    try:
+        async with running(pod):
+            await until(lambda: pod.link.connected)
+            assert not pod.link.echoed
+            assert "MQTT self-test failed" in pod.said.lines
+    finally:
+        broker.stop()
+
+
+@needs_mosquitto
+async def test_a_will_that_comes_late_is_corrected(broker, plan):
+    """A half-open connection of ours may be given up by the broker after the new one said "online"."""
+    pod = Pod(plan, broker.port)
+    async with running(pod):
+        await quiet(pod)
+        late = pod.native.status("lost", 0, 17)
+        command = ["mosquitto_pub", "-p", str(broker.port), "-t", late.topic, "-m", late.payload.decode(), "-r"]
+        await asyncio.to_thread(subprocess.run, command, check=True, timeout=10)
+        await asyncio.sleep(0.5)
+        assert state(await retained(broker, late.topic)) == "online"
+
+
+@needs_nats
+async def test_nats_is_spoken_to_in_mqtt_3_1_1(plan, tmp_path):
+    port, client_port = free_port(), free_port()
+    config = tmp_path / "nats.conf"
+    config.write_text(
+        f'server_name: bench\nlisten: "127.0.0.1:{client_port}"\njetstream {{ store_dir: "{tmp_path}/js" }}\n'
+        f'mqtt {{ listen: "127.0.0.1:{port}" }}\n'
+    )
+    broker = Broker(["nats-server", "-c", str(config)], port, tmp_path / "nats.log")
+    broker.start()
+    pod = Pod(plan, port)
+    pod.alarms = (Alarm(ROW, AlarmState.UNACK, 81.0, time.monotonic()),)
+    try:
+        async with running(pod):
+            await quiet(pod)
+            assert pod.link.protocol == "3.1.1"
+            assert pod.link.echoed
+            found = await retained(broker)
+            assert set(found) == expected(pod)
+            assert state(found) == "online"
+        assert pod.said.lines == ["MQTT link up"]
+    finally:
+        broker.stop()

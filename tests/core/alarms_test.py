@@ -1,0 +1,107 @@
+"""Alarms: delays, hysteresis, the ISA-18.2 states, suppression, restart."""
+
+from __future__ import annotations
+
+from controller.core.alarms import Alarm, AlarmRow, Alarms, AlarmState
+from controller.core.image import Image
+from controller.core.points import Reading, Value, bad, good
+
+ROW = AlarmRow(
+    "flow_low", "pod.flow", "below", "Flow low", "critical", "Chips throttle.", "Look at the pumps.",
+    limit=90.0, hysteresis=5.0, on_delay_s=2.0, off_delay_s=1.0, unless=("bus.lost",),
+)  # fmt: skip
+
+
+def step(alarms: Alarms, now: float, value: Value | None, **others: Value) -> list[Alarm]:
+    readings: dict[str, Reading] = {"pod.flow": bad("lost", now) if value is None else good(value, now)}
+    readings |= {name.replace("_", ".", 1): good(other, now) for name, other in others.items()}
+    return alarms.step(Image(readings, now), now)
+
+
+def raised() -> Alarms:
+    alarms = Alarms([ROW])
+    step(alarms, 0.0, 80.0)
+    assert not alarms.standing
+    (alarm,) = step(alarms, 2.0, 80.0)
+    assert alarm.state is AlarmState.UNACK
+    return alarms
+
+
+def test_a_short_dip_raises_nothing() -> None:
+    alarms = Alarms([ROW])
+    for now in range(20):
+        assert not step(alarms, float(now), 80.0 if now % 2 else 100.0)
+
+
+def test_acknowledged_alarm_goes_when_its_cause_goes() -> None:
+    alarms = raised()
+    (acked,) = alarms.ack("flow_low", "console:ann", 3.0)
+    assert (acked.state, acked.acked_by) == (AlarmState.ACKED, "console:ann")
+    step(alarms, 4.0, 96.0)
+    (gone,) = step(alarms, 5.0, 96.0)
+    assert gone.state is AlarmState.NORMAL
+    assert not alarms.standing
+
+
+def test_unacknowledged_alarm_stays_until_somebody_saw_it() -> None:
+    alarms = raised()
+    step(alarms, 3.0, 96.0)
+    (returned,) = step(alarms, 4.0, 96.0)
+    assert returned.state is AlarmState.RTN_UNACK
+    step(alarms, 5.0, 80.0)
+    (again,) = step(alarms, 7.0, 80.0)
+    assert (again.state, again.count, again.occurrence) == (AlarmState.UNACK, 2, returned.occurrence)
+    step(alarms, 8.0, 96.0)
+    step(alarms, 9.0, 96.0)
+    (gone,) = alarms.ack("*", "console:ann", 10.0)
+    assert gone.state is AlarmState.NORMAL
+
+
+def test_hysteresis_holds_an_alarm() -> None:
+    alarms = raised()
+    for now in range(3, 20):
+        assert not step(alarms, float(now), 94.0), "94 is above the limit but inside the hysteresis"
+
+
+def test_a_value_that_can_not_be_trusted_neither_raises_nor_names_a_number() -> None:
+    alarms = Alarms([ROW])
+    for now in range(10):
+        assert not step(alarms, float(now), None)
+
+
+def test_suppressed_by_its_cause() -> None:
+    alarms = Alarms([ROW])
+    for now in range(10):
+        assert not step(alarms, float(now), 10.0, bus_lost=True)
+
+
+def test_unusable_and_differs() -> None:
+    lost = AlarmRow("lost", "pod.flow", "unusable", "Lost", "high", "c", "a")
+    differs = AlarmRow("differs", "pod.flow", "differs", "Differs", "high", "c", "a", limit=4.0)
+    alarms = Alarms([lost, differs])
+    assert {alarm.row.id for alarm in step(alarms, 0.0, None)} == {"lost"}
+    step(alarms, 1.0, 5.0)
+    step(alarms, 2.5, 5.0)
+    states = {alarm.row.id: alarm.state for alarm in alarms.standing}
+    assert states == {"lost": AlarmState.RTN_UNACK, "differs": AlarmState.UNACK}
+
+
+def test_acknowledgement_survives_a_restart() -> None:
+    alarms = raised()
+    alarms.ack("flow_low", "console:ann", 3.0)
+    again = Alarms([ROW])
+    again.restore(alarms.saved(), 100.0)
+    assert [alarm.state for alarm in again.standing] == [AlarmState.ACKED]
+    step(again, 101.0, 99.0)
+    step(again, 103.0, 99.0)
+    assert not again.standing
+
+
+def test_an_alarm_that_is_restored_and_never_told_about_again_stays() -> None:
+    """An unknown reading is no proof that the cause is gone."""
+    switch = AlarmRow("epo", "pod.flow", "on", "EPO", "critical", "c", "a")
+    alarms = Alarms([switch])
+    alarms.restore({"epo": "console:ann"}, 0.0)
+    for now in range(10):
+        step(alarms, float(now), None)
+    assert alarms.standing

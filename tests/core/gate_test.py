@@ -1,0 +1,147 @@
+"""The gate: default deny, range, ramp, permissives, floors, refresh, take-over."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from controller.core.image import Image
+from controller.core.interlocks import Gate, Interlocks, Output, Permits, Row, Write
+from controller.core.points import Kind, Point, Reading, Value, good
+from controller.core.sequences import Demand
+
+SPEED, RUN, OUTLET = "pump_1.speed_cmd", "pump_1.run_cmd", "pdu_1.outlet_1"
+POINTS = {
+    SPEED: Point("pump_1", "speed_cmd", Kind.NUMBER, "%", 0.0, 100.0, writable=True),
+    RUN: Point("pump_1", "run_cmd", Kind.FLAG, writable=True),
+    OUTLET: Point("pdu_1", "outlet_1", Kind.FLAG, writable=True),
+    "pump_1.speed": Point("pump_1", "speed", Kind.NUMBER, "%", 0.0, 100.0),
+}
+FREE = Permits({}, {})
+
+
+def gate() -> Gate:
+    outputs = [Output(SPEED, 0.0, 100.0, 8.0, 2.0, 0.2, 0.5, "pump_1.speed"), Output(RUN), Output("pump_1.speed")]
+    return Gate(outputs, POINTS, refresh_s=2.0)
+
+
+def image(now: float, **values: Value) -> Image:
+    readings: dict[str, Reading] = {f"pump_1.{name}": good(value, now) for name, value in values.items()}
+    return Image(readings, now)
+
+
+def ask(gate: Gate, now: float, *demands: tuple[str, Value], permits: Permits = FREE, **values: Value) -> list[Write]:
+    return gate.step([Demand(point, value, "test") for point, value in demands], permits, image(now, **values), now)[0]
+
+
+@pytest.mark.parametrize("point", [OUTLET, "pump_1.speed", "pump_9.run_cmd"])
+def test_what_is_not_listed_and_writable_is_never_written(point: str) -> None:
+    writes, denials = gate().step([Demand(point, True, "test")], FREE, image(0.0), 0.0)
+    assert not writes
+    assert denials[0].reason == "not an output of this pod"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, "fast", True])
+def test_a_number_that_is_none_is_denied(value: Value) -> None:
+    writes, denials = gate().step([Demand(SPEED, value, "test")], FREE, image(0.0), 0.0)
+    assert not writes
+    assert denials[0].reason == "not a finite number"
+
+
+def test_a_flag_that_is_none_is_denied() -> None:
+    writes, denials = gate().step([Demand(RUN, 1.0, "test")], FREE, image(0.0), 0.0)
+    assert not writes
+    assert denials[0].reason == "not on or off"
+
+
+@given(st.lists(st.tuples(st.floats(allow_nan=True, allow_infinity=True), st.floats(0.01, 5.0)), max_size=30))
+def test_numbers_stay_in_range_and_within_their_ramp(targets: list[tuple[float, float]]) -> None:
+    tested, now, last = gate(), 0.0, 50.0
+    for target, passed in targets:
+        now += passed
+        for write in ask(tested, now, (SPEED, target), speed=50.0):
+            assert isinstance(write.value, float)
+            assert 0.0 <= write.value <= 100.0
+            last = write.value
+    assert 0.0 <= last <= 100.0
+
+
+def test_take_over_starts_from_where_the_pump_stands() -> None:
+    tested = gate()
+    (first,) = ask(tested, 10.0, (SPEED, 100.0), speed=60.0)
+    assert first.value == 60.0
+    assert not ask(tested, 10.2, (SPEED, 100.0), speed=60.0), "a small move waits for the output's pace"
+    (second,) = ask(tested, 10.5, (SPEED, 100.0), speed=60.0)
+    assert second.value == pytest.approx(64.0)
+
+
+def test_a_large_move_does_not_wait() -> None:
+    tested = Gate([Output(SPEED, 0.0, 100.0, pace_s=0.5)], POINTS, refresh_s=2.0)
+    ask(tested, 0.0, (SPEED, 40.0), speed=40.0)
+    (write,) = ask(tested, 0.1, (SPEED, 100.0), speed=40.0)
+    assert write.value == 100.0
+
+
+def test_what_stands_already_is_not_written_again_at_once() -> None:
+    tested = gate()
+    assert not ask(tested, 0.0, (RUN, True), run_cmd=True)
+    assert not ask(tested, 1.9, (RUN, True), run_cmd=True)
+    assert ask(tested, 2.0, (RUN, True), run_cmd=True), "refreshed for the device's own watchdog"
+
+
+def test_forbidden_value_is_denied_and_told_once() -> None:
+    tested = gate()
+    permits = Permits({(RUN, False): "racks are energised"}, {})
+    told = [tested.step([Demand(RUN, False, "test")], permits, image(t), t)[1] for t in (0.0, 0.2, 0.4)]
+    assert [len(denials) for denials in told] == [1, 0, 0]
+    assert ask(tested, 0.6, (RUN, True), permits=permits)
+
+
+def test_floor_holds_a_number_up() -> None:
+    tested = gate()
+    writes = ask(tested, 0.0, (SPEED, 0.0), permits=Permits({}, {SPEED: 30.0}), speed=30.0)
+    assert writes[0].value == 30.0
+
+
+def test_last_demand_for_a_point_wins() -> None:
+    (write,) = ask(gate(), 0.0, (RUN, True), (RUN, False))
+    assert write.value is False
+
+
+def rows() -> list[Row]:
+    return [
+        Row("a", "cause a", 1.0, trip=True),
+        Row("b", "cause b", 0.0, trip=False),
+        Row("r", "leak", 0.0, True, "rack_1"),
+    ]
+
+
+def test_trip_latches_and_first_out_is_kept() -> None:
+    interlocks = Interlocks(rows())
+    interlocks.step({"a": True}, 0.0)
+    assert not interlocks.tripped()
+    interlocks.step({"a": True, "b": True}, 1.0)
+    assert interlocks.tripped() == "cause a"
+    interlocks.step({}, 2.0)
+    assert interlocks.tripped() == "cause a"
+    assert interlocks.first_out == "a"
+    interlocks.step({"a": True}, 2.5, reset=True)
+    interlocks.step({}, 3.0, reset=True)
+    assert not interlocks.tripped()
+    assert interlocks.first_out == ""
+
+
+def test_rack_trip_is_that_rack_alone() -> None:
+    interlocks = Interlocks(rows())
+    interlocks.step({"r": True}, 0.0)
+    assert interlocks.racks_tripped() == {"rack_1"}
+    assert not interlocks.tripped()
+
+
+def test_latched_trips_survive_a_restart() -> None:
+    interlocks = Interlocks(rows(), latched=["a", "gone from the file"])
+    assert interlocks.tripped() == "cause a"
+    assert interlocks.latched() == ["a"]

@@ -1,0 +1,84 @@
+"""The link without a broker: its queue, its back-off, its way out. tests/conform has the real brokers."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import pytest
+
+from controller.config.enclosure import Mqtt
+from controller.northbound.link import BACK_OFF_S, Link
+from controller.northbound.native import Message
+
+
+class Said:
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def info(self, event: str, **_: object) -> None:
+        self.lines.append(event)
+
+    warning = error = info
+
+
+def link(port: int = 1, **more) -> Link:
+    settings = Mqtt(host="127.0.0.1", port=port, root="r", keepalive_s=5, client_id="pod")
+    return Link(settings, lambda standing: Message("r/status", standing.encode()), logger=Said(), **more)
+
+
+def test_newest_of_a_topic_wins_and_keeps_its_turn():
+    made = link()
+    made.offer([Message("a", b"1"), Message("b", b"1"), Message("a", b"2")])
+    assert [(m.topic, m.payload) for m in made._queue.values()] == [("a", b"2"), ("b", b"1")]
+    assert made.dropped == 0
+
+
+def test_what_is_not_retained_is_kept_in_order():
+    made = link()
+    made.offer([Message("e", b"1", retain=False), Message("e", b"2", retain=False)])
+    assert [m.payload for m in made._queue.values()] == [b"1", b"2"]
+
+
+def test_a_full_queue_drops_its_oldest_and_counts():
+    made = link(queue_max=3)
+    made.offer([Message(str(n), b"") for n in range(5)])
+    assert [m.topic for m in made._queue.values()] == ["2", "3", "4"]
+    assert made.dropped == 2
+
+
+async def test_back_off_doubles_up_to_a_minute_and_one_line_is_said():
+    ceilings: list[float] = []
+
+    def delay(ceiling: float) -> float:
+        ceilings.append(ceiling)
+        if len(ceilings) == 9:
+            made.close()
+        return 0.0
+
+    made = link(delay=delay)
+    await asyncio.wait_for(made.run(), 20)
+    assert ceilings == [1, 2, 4, 8, 16, 32, 60, 60, 60]
+    assert max(ceilings) == BACK_OFF_S[1]
+    assert made._log.lines == ["MQTT link lost"]
+    assert "refused" in made.last_error
+    assert (made.connected, made.connects) == (False, 0)
+
+
+async def test_a_broker_that_never_answers_does_not_hold_up_the_end():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        made = link(silent.getsockname()[1])
+        run = asyncio.create_task(made.run())
+        await asyncio.sleep(0.3)
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(run, 2)
+        await asyncio.sleep(0.1)
+
+
+def test_fresh_is_told_once():
+    made = link()
+    assert made.fresh() is None
+    made._found = frozenset({"r/alarm/x"})
+    assert made.fresh() == {"r/alarm/x"}
+    assert made.fresh() is None
