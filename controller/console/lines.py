@@ -68,7 +68,8 @@ class Lines:
             self._dropping = True
             return Typed(self._taken_echo(b"\r\n"), too_long=True)
         self._line.append(byte)
-        self._echo.append(byte)
+        if self._editing:
+            self._echo.append(byte)
         return None
 
     def _end(self) -> Typed | None:

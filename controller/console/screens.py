@@ -123,21 +123,10 @@ def _shown(picture: Picture, name: str) -> str:
 
 def status(picture: Picture) -> str:
     """Return the whole pod on one page."""
-    return screen(
-        [
-            *_head(picture),
-            *mode_lines(picture),
-            "",
-            *_loop(picture),
-            "",
-            *_machines(picture),
-            "",
-            *_racks(picture),
-            "",
-            *_alarm_summary(picture),
-            *_troubles(picture),
-        ]
-    )
+    lines = [*_head(picture), *mode_lines(picture)]
+    for part in (_loop, _machines, _racks, _alarm_summary):
+        lines += ["", *part(picture)]
+    return screen([*lines, *_troubles(picture)])
 
 
 def _head(picture: Picture) -> list[str]:
@@ -169,19 +158,14 @@ def mode_lines(picture: Picture) -> list[str]:
 
 
 def _loop(picture: Picture) -> list[str]:
-    def shown(name: str) -> str:
+    def pod(name: str) -> str:
         return _shown(picture, f"pod.{name}")
 
     rows = [
-        ("Supply", shown("supply_temp"), f"setpoint {shown('supply_temp_sp')}", f"dew margin {shown('dew_margin')}"),
-        (
-            "Return",
-            shown("return_temp"),
-            f"facility supply {shown('fws_supply_temp')}",
-            f"dew point {shown('dew_point')}",
-        ),
-        ("Flow", shown("flow"), f"need {shown('flow_needed')}", f"ratio {shown('flow_ratio')}"),
-        ("IT power", shown("it_power"), "", ""),
+        ("Supply", pod("supply_temp"), f"setpoint {pod('supply_temp_sp')}", f"dew margin {pod('dew_margin')}"),
+        ("Return", pod("return_temp"), f"facility supply {pod('fws_supply_temp')}", f"dew point {pod('dew_point')}"),
+        ("Flow", pod("flow"), f"need {pod('flow_needed')}", f"ratio {pod('flow_ratio')}"),
+        ("IT power", pod("it_power"), "", ""),
     ]
     return ["Cooling loop", *table(rows)]
 
@@ -208,16 +192,11 @@ def _racks(picture: Picture) -> list[str]:
         known = [image.reading(outlet) for outlet in rack.outlets]
         on = sum(bool(reading.value) for reading in known if reading.usable)
         lost = sum(not reading.usable for reading in known)
+        outlets = f"{on} of {len(known)} outlets on" + (f", {lost} NOT KNOWN" if lost else "")
         power = rack.power_kw(image)
-        rows.append(
-            (
-                rack.name,
-                f"{on} of {len(known)} outlets on" + (f", {lost} NOT KNOWN" if lost else ""),
-                "power not known" if power is None else f"{number_text(power)} kW",
-                f"valve {_shown(picture, f'{rack.valve}.position')}",
-                _leak(image, rack.leak),
-            )
-        )
+        shown = "power not known" if power is None else f"{number_text(power)} kW"
+        valve = f"valve {_shown(picture, f'{rack.valve}.position')}"
+        rows.append((rack.name, outlets, shown, valve, _leak(image, rack.leak)))
     return ["Racks", *table(rows)] if rows else ["Racks", "  none"]
 
 
@@ -258,12 +237,9 @@ def _troubles(picture: Picture) -> list[str]:
         name, reading = points[0]
         what = name if len(points) == 1 else f"{device}: {len(points)} points"
         rows.append((what, quality, age(picture.now - reading.at), reading.reason))
+    lines = [f"Readings: {total} of {len(picture.points)} not GOOD", *table(rows)]
     more = len(groups) - TROUBLES_MAX
-    return [
-        f"Readings: {total} of {len(picture.points)} not GOOD",
-        *table(rows),
-        *([f"  and {more} more devices or reasons; see: points FILTER"] if more > 0 else []),
-    ]
+    return [*lines, f"  and {more} more devices or reasons; see: points FILTER"] if more > 0 else lines
 
 
 # ---------------------------------------------------------------- alarms
@@ -271,22 +247,17 @@ def _troubles(picture: Picture) -> list[str]:
 
 def ordered(standing: Iterable[Alarm]) -> list[Alarm]:
     """Return alarms in the order in which a person should read them."""
-    return sorted(
-        standing,
-        key=lambda alarm: (
-            PRIORITIES.index(alarm.row.priority),
-            alarm.state is AlarmState.ACKED,
-            alarm.occurrence,
-        ),
-    )
+
+    def rank(alarm: Alarm) -> tuple[int, bool, int]:
+        return PRIORITIES.index(alarm.row.priority), alarm.state is AlarmState.ACKED, alarm.occurrence
+
+    return sorted(standing, key=rank)
 
 
 def _alarm_head(alarm: Alarm, picture: Picture) -> list[str]:
     row = alarm.row
-    return wrapped(
-        f"{row.title}  ({row.id}, {age(picture.now - alarm.active_at)})",
-        f"  {row.priority.upper():8}  {SHOWN.get(alarm.state, alarm.state.name):11}  ",
-    )
+    first = f"  {row.priority.upper():8}  {SHOWN.get(alarm.state, alarm.state.name):11}  "
+    return wrapped(f"{row.title}  ({row.id}, {age(picture.now - alarm.active_at)})", first)
 
 
 def alarms(picture: Picture) -> str:
@@ -375,14 +346,8 @@ def links(picture: Picture) -> str:
         quiet += wrapped(", ".join(silent), f"{bus} silent: ", "  ") if silent else []
     others = [p.device for p in picture.points.values() if p.name == "online" and p.device not in buses]
     scans = [f"{name} {_shown(picture, f'controller.{name}')}" for name in ("scans", "overruns", "scan_time")]
-    return screen(
-        [
-            *table(rows, ""),
-            *quiet,
-            *(f"{link}  {_up(image, link)}" for link in others),
-            f"controller  {', '.join(scans)}, last scan {age(picture.now - picture.view.at)} ago",
-        ]
-    )
+    last = f"controller  {', '.join(scans)}, last scan {age(picture.now - picture.view.at)} ago"
+    return screen([*table(rows, ""), *quiet, *(f"{link}  {_up(image, link)}" for link in others), last])
 
 
 def _up(image: Image, link: str) -> str:

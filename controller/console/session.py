@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from controller.console import screens
-from controller.console.screens import Picture, plain
-from controller.core.commands import Operation, Outcome
+from controller.console.screens import WIDTH, Picture, plain, wrapped
+from controller.core.commands import OPERATIONS, Operation, Outcome
 from controller.core.engine import View
 from controller.core.pod import Pod
 from controller.core.points import Point
@@ -87,13 +87,7 @@ HELP: Mapping[str, tuple[str, str, str]] = {
     "links": ("links", "buses, their load and errors, and who does not answer", ""),
     "quit": ("quit", "leave", ""),
 }
-MODE_OPERATIONS: Mapping[str, Operation] = {
-    "start": "start",
-    "stop": "stop",
-    "reset": "reset",
-    "maintain": "maintain",
-    "release": "release",
-}
+MODE_OPERATIONS: Mapping[str, Operation] = {operation: operation for operation in OPERATIONS if operation != "ack"}
 
 
 class Session:
@@ -105,10 +99,14 @@ class Session:
 
     def greeting(self) -> str:
         about = self.desk.about
-        return plain(f"Podkeeper console of {about.get('name', '?')} at {about.get('site', '?')}. Type help.")
+        return _folded(f"Podkeeper console of {about.get('name', '?')} at {about.get('site', '?')}. Type help.")
 
     def line(self, text: str) -> Reply:
         """Return the answer to one line."""
+        reply = self._line(text)
+        return replace(reply, text=_folded(reply.text))
+
+    def _line(self, text: str) -> Reply:
         if len(text) > LINE_MAX:
             return Reply(TOO_LONG)
         words = plain(text).split()
@@ -125,8 +123,8 @@ class Session:
         """Return how the scan judged what was asked."""
         asked = f"{request.operation} {request.target}".strip()
         if outcome.accepted:
-            return plain(f"Accepted: {asked}.")
-        return plain(f"Refused: {asked}: {outcome.message or 'no reason given'} ({outcome.code or 'rejected'}).")
+            return _folded(f"Accepted: {asked}.")
+        return _folded(f"Refused: {asked}: {outcome.message or 'no reason given'} ({outcome.code or 'rejected'}).")
 
     def _act(self, verb: str, word: str) -> Reply:
         if verb == "help":
@@ -164,6 +162,12 @@ async def answer(session: Session, text: str) -> Reply:
     except TimeoutError:
         return Reply(f"No answer from the scan within {SUBMIT_MAX_S:.0f} s; it may still act. See: status")
     return Reply(session.judged(reply.request, outcome))
+
+
+def _folded(text: str) -> str:
+    """Return text with every line that is too wide folded; a screen passes as it is."""
+    lines = [part for line in text.split("\n") for part in ([line] if len(line) <= WIDTH else wrapped(line, ""))]
+    return "\n".join(map(plain, lines))
 
 
 def _unknown(what: str, given: str, known: list[str]) -> str:

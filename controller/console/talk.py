@@ -50,7 +50,7 @@ class Manner:
 class Pace:
     """Keeps a paste or a flood from taking the time of the scan: a bucket of lines, refilled steadily."""
 
-    def __init__(self, now: float, burst: float = BURST, per_s: float = LINES_PER_S) -> None:
+    def __init__(self, now: float, burst: float, per_s: float) -> None:
         self._burst, self._per_s = burst, per_s
         self._left, self._at = burst, now
 
@@ -68,7 +68,7 @@ async def talk(port: Port, session: Session, manner: Manner) -> None:
         ConnectionError: the other side is gone.
     """
     clock = asyncio.get_running_loop().time
-    lines, pace = Lines(editing=manner.editing), Pace(clock())
+    lines, pace = Lines(editing=manner.editing), Pace(clock(), BURST, LINES_PER_S)
     await _say(port, manner, session.greeting())
     while True:
         try:

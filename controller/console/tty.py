@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import termios
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from controller.console.talk import CHUNK, STALLED_S, Manner, talk
 from controller.log import Repeats
 
 BACK_OFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
+QUIET_S = 1.0  # of silence, until typing is heard again after more than that
 CANCEL_LINE = b"\x15"
 TYPE_AHEAD = 4096  # bytes kept while an answer is being written
 MANNER = Manner(end=b"podkeeper> ", over=b"", newline="\r\n", editing=True)
@@ -64,7 +66,10 @@ async def _opened(path: str, baud: int) -> serial.Serial:
 
 
 def _open(path: str, baud: int) -> serial.Serial:
-    line = serial.Serial(path, baud, timeout=0, exclusive=True)
+    try:
+        line = serial.Serial(path, baud, timeout=0, exclusive=True)
+    except termios.error as error:  # no OSError: what pyserial lets through from a line that goes while it is opened
+        raise OSError(*error.args) from error
     os.set_blocking(line.fileno(), False)
     return line
 
@@ -78,10 +83,9 @@ async def _closed(line: serial.Serial) -> None:
     """Close in a thread, and drop what waits to be sent: a close may otherwise wait for it."""
 
     def close() -> None:
-        with contextlib.suppress(OSError, serial.SerialException):
-            line.reset_output_buffer()
-        with contextlib.suppress(OSError, serial.SerialException):
-            line.close()
+        for step in (line.reset_output_buffer, line.close):
+            with contextlib.suppress(OSError, termios.error):
+                step()
 
     await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, close))
 
@@ -93,7 +97,7 @@ class _Port:
         self._fd = line.fileno()
         self._loop = asyncio.get_running_loop()
         self._typed = bytearray()
-        self._overrun = False
+        self._deaf_until = float("-inf")
         self._lost = ""
         self._news = asyncio.Event()
         self._loop.add_reader(self._fd, self._readable)
@@ -145,12 +149,13 @@ class _Port:
         if not data:
             self._lose("ready to be read, but empty: unplugged")
             return
-        if self._overrun:  # after a gap, go on with a whole line
-            _, end, data = data.replace(b"\r", b"\n").partition(b"\n")
-            self._overrun = not end
+        now = self._loop.time()
+        if now < self._deaf_until:  # the rest of a paste that was too long: nothing of it is heard
+            self._deaf_until = now + QUIET_S
+            return
         room = TYPE_AHEAD - len(self._typed)
         if len(data) > room:
-            self._overrun = True
+            self._deaf_until = now + QUIET_S
             data = data[:room] + CANCEL_LINE  # a line cut in two might mean something else
         self._typed += data
         self._news.set()

@@ -121,3 +121,19 @@ class FakeDesk:
 def running() -> FakeDesk:
     """Return a pod at work: found running, taken over, NORMAL."""
     return FakeDesk().run(10)
+
+
+def troubled() -> FakeDesk:
+    """Return a pod with a silent pump, a broken sensor and a wet rack: the examples of docs/console.md."""
+    desk = running()
+    last = {name: reading.value for name, reading in desk.inbox.items()}
+    silent_at = desk.at
+    for _ in range(40):
+        desk.fill(leak_1__zone_2_leak=True)
+        desk.breaks("io_1.supply_temp_3", "sentinel 8500")
+        for name in desk.inbox:
+            if name.startswith("pump_2.") and name != "pump_2.comms":
+                desk.inbox[name] = Reading(last[name], Quality.GOOD, silent_at)
+        desk.inbox["pump_2.comms"] = good(False, desk.at)
+        desk.scan()
+    return desk
