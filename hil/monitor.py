@@ -56,10 +56,21 @@ class Picture:
         """Return the ids of the alarms that stand."""
         return sorted(name.removeprefix("alarm/") for name in self.documents if name.startswith("alarm/"))
 
-    def count(self, kind: str) -> int | None:
-        """Return how many ``devices`` or ``points`` the controller tells of."""
-        found = self.table("meta").get(kind)
-        return len(found) if isinstance(found, dict | list) else None
+    @property
+    def devices(self) -> list[str] | None:
+        """Return the devices the controller tells of, without buses, pod and controller; None before it does."""
+        found = self.table("meta").get("devices")
+        if not isinstance(found, dict):
+            return None
+        return [name for name, entry in found.items() if isinstance(entry, dict) and "profile" in entry]
+
+    @property
+    def points(self) -> int | None:
+        """Return how many points those devices have; None before each of them is described."""
+        described = [self.table(f"meta/{name}").get("pts") for name in self.devices or ()]
+        if not described or not all(isinstance(points, dict) for points in described):
+            return None
+        return sum(len(points) for points in described if isinstance(points, dict))
 
 
 class Monitor:

@@ -111,9 +111,10 @@ def line(picture: Picture, elapsed_s: float) -> str:
 def summary(picture: Picture) -> str:
     """Return the demo's last line."""
     scans, overruns = picture.number("controller", "scans"), picture.number("controller", "overruns")
+    devices = picture.devices
     counts = {
-        "devices": picture.count("devices"),
-        "points": picture.count("points"),
+        "devices": None if devices is None else len(devices),
+        "points": picture.points,
         "scans": scans,
         "overruns": overruns,
         "mqtt_messages": picture.messages,
