@@ -111,8 +111,9 @@ def line(picture: Picture, elapsed_s: float) -> str:
 def summary(picture: Picture) -> str:
     """Return the demo's last line."""
     scans, overruns = picture.number("controller", "scans"), picture.number("controller", "overruns")
+    devices = picture.devices
     counts = {
-        "devices": len(picture.real_devices),
+        "devices": None if devices is None else len(devices),
         "points": picture.points,
         "scans": scans,
         "overruns": overruns,

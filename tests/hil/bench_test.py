@@ -154,7 +154,7 @@ async def test_demo_of_a_sound_pod_ends_well(capsys: pytest.CaptureFixture[str])
     demo.report(outcome)
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.splitlines()[-1] == "demo: mode=NORMAL devices=2 points=1 scans=430 overruns=0 mqtt_messages=8"
+    assert out.splitlines()[-1] == "demo: mode=NORMAL devices=2 points=3 scans=430 overruns=0 mqtt_messages=9"
     assert "mosquitto_sub -h 127.0.0.1" in out
     assert "podkeeper console --socket" in out
     assert "Shortened times" in out
