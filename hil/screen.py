@@ -9,9 +9,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from hil.bench import SHORT_CHILLER_START_S, SHORT_TIMES, Bench
 from hil.monitor import Picture
 from hil.plant.facility import Chiller
+from hil.runner import SHORT_CHILLER_START_S, SHORT_TIMES, Bench
 from hil.wire.tcp import LOOPBACK
 
 ALARMS_SHOWN = 6

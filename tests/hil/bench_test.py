@@ -15,9 +15,9 @@ from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from controller.config.plan import load_plan
 from controller.config.problems import ConfigError
 from hil import demo, screen
-from hil.bench import SHORT_TIMES, Bench, toml_lines
 from hil.monitor import Picture
 from hil.record import OUTLET, RUNNING
+from hil.runner import SHORT_TIMES, Bench, toml_lines
 from hil.wire.rtu import RtuLine
 from hil.wire.tcp import LOOPBACK, TcpBus
 
