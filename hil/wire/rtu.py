@@ -237,12 +237,12 @@ class RtuLine:
         self._timer.at(due, lambda: self._send(pending))
 
     def _send(self, reply: _Reply) -> None:
+        self._busy_until = time.monotonic()  # before the write: the master may well be the next to get the processor
         try:
             os.write(self._master, reply.frame)
         except BlockingIOError:
             return  # nobody has read the line for thousands of bytes
         written = time.monotonic()
-        self._busy_until = written
         self.counters.replies += 1
         self.exchanges.append(
             Exchange(
