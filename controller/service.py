@@ -7,7 +7,8 @@ import gc
 import os
 import signal
 import uuid
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -32,7 +33,10 @@ COMMANDS_MAX = 64
 COMMAND_TTL_S = 5.0
 EARLY_SCAN_S = 0.02  # a chattering safety input may not turn the scan into a busy loop
 CONSOLE_BAUD = 115200
+EDGE_RESTART_S = 5.0
 FAREWELL_S = 3.0  # how long a stopping controller may take to say so to its broker
+
+Edge = Callable[[], Awaitable[None]]
 
 _log = structlog.get_logger("service")
 
@@ -58,6 +62,7 @@ class Service:
         self._saved: dict[str, object] = {}
         self._scans = 0
         self._overruns = 0
+        self._edge_faults = 0
 
     # What the console sees of the service (console.session.Desk).
 
@@ -108,21 +113,36 @@ class Service:
         gc.freeze()  # the plan and the imports live as long as the process: keep them out of every collection
         _log.info("started", boot=self._boot, **self.about)
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(worker.run(), name=f"bus {worker.name}") for worker in self._workers]
-            mqtt = group.create_task(self._link.run(), name="mqtt")
-            console = group.create_task(serve(Path(self._plan.console.socket), self), name="console")
-            tasks += [mqtt, console]
-            if self._plan.console.tty:
-                tty = serve_tty(self._plan.console.tty, CONSOLE_BAUD, self)
-                tasks.append(group.create_task(tty, name="console tty"))
+            tasks = {name: group.create_task(self._kept_up(name, edge), name=name) for name, edge in self._edges()}
             await self._scan_until(stopping)
             self._notifier.stopping()
             self._link.close()
-            await asyncio.wait({mqtt}, timeout=FAREWELL_S)
-            for task in tasks:
+            await asyncio.wait({tasks["mqtt"]}, timeout=FAREWELL_S)
+            for task in tasks.values():
                 task.cancel()
         self._store.close()
         _log.info("stopped; equipment is left as it is")
+
+    def _edges(self) -> Iterator[tuple[str, Edge]]:
+        console = self._plan.console
+        for worker in self._workers:
+            yield f"bus {worker.name}", worker.run
+        yield "mqtt", self._link.run
+        yield "console", partial(serve, Path(console.socket), self)
+        if console.tty:
+            yield "console tty", partial(serve_tty, console.tty, CONSOLE_BAUD, self)
+
+    async def _kept_up(self, name: str, edge: Edge) -> None:
+        """Run an edge; should it fail, say so and run it again: no edge may take control down with it."""
+        while True:
+            try:
+                await edge()
+            except Exception:
+                self._edge_faults += 1
+                _log.exception("an edge failed and is started again", edge=name, faults=self._edge_faults)
+                await asyncio.sleep(EDGE_RESTART_S)
+            else:
+                return
 
     async def _scan_until(self, stopping: asyncio.Event) -> None:
         """Scan at fixed deadlines, and at once when a safety input changes."""
@@ -185,7 +205,12 @@ class Service:
             _log.info("command", principal=outcome.principal, accepted=outcome.accepted, code=outcome.code)
 
     def _health(self, now: float, took_s: float) -> None:
-        numbers = {"scans": self._scans, "overruns": self._overruns, "scan_time": round(1000 * took_s, 2)}
+        numbers = {
+            "scans": self._scans,
+            "overruns": self._overruns,
+            "scan_time": round(1000 * took_s, 2),
+            "edge_faults": self._edge_faults,
+        }
         self._inbox.update({f"controller.{name}": good(float(value), now) for name, value in numbers.items()})
 
     async def _store_changes(self) -> None:

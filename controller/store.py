@@ -12,8 +12,7 @@ import contextlib
 import json
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ import structlog
 FILE = "podkeeper.sqlite"
 SCHEMA = 1
 LOCK_WAIT_S = 2.0
-RETRY_S = 10.0  # how long after a failed write the next one is tried
+RETRY_S = 10.0  # how long after a failed write it is tried again
 ASIDE_MAX = 100
 CORRUPT_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 EMPTY = "{}"
@@ -45,18 +44,17 @@ class Store:
         problem: why what is saved now may be forgotten, in words; empty while all is well.
     """
 
-    def __init__(self, directory: Path, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, directory: Path) -> None:
         """Open or make the store in ``directory``; never raises for what is wrong with the disk."""
         self._trouble = ""  # with writing; over once a write succeeds
         self._lost = ""  # what was found corrupt at the start; to be told until the next one
         self._path = directory / FILE
-        self._now = now
         self._log = structlog.get_logger()
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, "store")
         self._written, self._wanted = EMPTY, EMPTY
         self._busy = False
-        self._retry_at = float("-inf")
+        self._retry: threading.Timer | None = None
         self._boots = 0
         self._database: sqlite3.Connection | None = None
         self._open()
@@ -69,7 +67,7 @@ class Store:
     def boot(self) -> int:
         """Count this boot; return its number, from 1."""
         self._boots += 1
-        self._write("UPDATE kept SET boots = ?", self._boots)
+        self._write(self._written)
         return self._boots
 
     def load(self) -> dict[str, Any]:
@@ -81,6 +79,7 @@ class Store:
         """Hand ``values`` (JSON) to the writing thread and return at once; ``flush`` waits until they are on disk.
 
         Does nothing when they are what was saved last. Of values that come faster than the disk, the newest wins.
+        What could not be written is tried again every RETRY_S.
         """
         try:
             text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -89,11 +88,10 @@ class Store:
             return
         with self._lock:
             self._wanted = text
-            if self._busy or text == self._written or self._now() < self._retry_at:
+            if self._busy or text == self._written:
                 return
             self._busy = True
-        with contextlib.suppress(RuntimeError):  # closed already
-            self._pool.submit(self._write_newest)
+        self._submit()
 
     async def flush(self) -> bool:
         """Wait until what was saved last is on disk; return whether it is."""
@@ -109,6 +107,7 @@ class Store:
             self._write_newest()
             self._database.close()
             self._database = None
+        self._cancel_retry()
 
     # ------------------------------------------------------------------ opening
 
@@ -213,23 +212,31 @@ class Store:
                 if text == self._written or self._database is None:
                     self._busy = False
                     return
-            written = self._write("UPDATE kept SET content = ?", text)
+            if not self._write(text):  # busy until the retry, so that a save in between only changes what is wanted
+                self._cancel_retry()
+                self._retry = threading.Timer(RETRY_S, self._submit)
+                self._retry.daemon = True
+                self._retry.start()
+                return
             with self._lock:
-                if not written:
-                    self._retry_at = self._now() + RETRY_S
-                    self._busy = False
-                    return
                 self._written = text
 
-    def _write(self, statement: str, value: int | str) -> bool:
+    def _cancel_retry(self) -> None:
+        if self._retry:
+            self._retry.cancel()
+
+    def _submit(self) -> None:
+        with contextlib.suppress(RuntimeError):  # closed already
+            self._pool.submit(self._write_newest)
+
+    def _write(self, content: str) -> bool:
         if self._database is None:
             return False
         try:
-            self._database.execute(statement, (value,))
+            self._database.execute("UPDATE kept SET boots = ?, content = ?", (self._boots, content))
         except sqlite3.Error as error:
             self._report(self._unwritable(error))
             return False
-        self._retry_at = float("-inf")
         if self._trouble:
             self._log.info("store_back", path=str(self._path))
             self._trouble = ""

@@ -17,8 +17,8 @@ from rich.live import Live
 
 from controller.config.problems import ConfigError
 from hil import screen
-from hil.bench import REFERENCE_POD, STOP_MAX_S, Bench
 from hil.monitor import Monitor, Picture
+from hil.runner import REFERENCE_POD, STOP_MAX_S, Bench
 from hil.wire.tcp import LOOPBACK
 
 TABLE_PERIOD_S = 1.0

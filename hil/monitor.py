@@ -57,15 +57,20 @@ class Picture:
         return sorted(name.removeprefix("alarm/") for name in self.documents if name.startswith("alarm/"))
 
     @property
-    def real_devices(self) -> list[str]:
-        """Return the ids of the devices that have a profile; buses and the pod itself have none."""
+    def devices(self) -> list[str] | None:
+        """Return the devices the controller tells of, without buses, pod and controller; None before it does."""
         found = self.table("meta").get("devices")
-        return [name for name, about in found.items() if "profile" in about] if isinstance(found, dict) else []
+        if not isinstance(found, dict):
+            return None
+        return [name for name, entry in found.items() if isinstance(entry, dict) and "profile" in entry]
 
     @property
-    def points(self) -> int:
-        """How many points the real devices have between them."""
-        return sum(len(self.table(f"meta/{device}").get("pts", ())) for device in self.real_devices)
+    def points(self) -> int | None:
+        """Return how many points those devices have; None before each of them is described."""
+        described = [self.table(f"meta/{name}").get("pts") for name in self.devices or ()]
+        if not described or not all(isinstance(points, dict) for points in described):
+            return None
+        return sum(len(points) for points in described if isinstance(points, dict))
 
 
 class Monitor:

@@ -9,9 +9,9 @@ from rich import box
 from rich.markup import escape
 from rich.table import Table
 
-from hil.bench import SHORT_CHILLER_START_S, SHORT_TIMES, Bench
 from hil.monitor import Picture
 from hil.plant.facility import Chiller
+from hil.runner import SHORT_CHILLER_START_S, SHORT_TIMES, Bench
 from hil.wire.tcp import LOOPBACK
 
 ALARMS_SHOWN = 6
@@ -111,8 +111,9 @@ def line(picture: Picture, elapsed_s: float) -> str:
 def summary(picture: Picture) -> str:
     """Return the demo's last line."""
     scans, overruns = picture.number("controller", "scans"), picture.number("controller", "overruns")
+    devices = picture.devices
     counts = {
-        "devices": len(picture.real_devices),
+        "devices": None if devices is None else len(devices),
         "points": picture.points,
         "scans": scans,
         "overruns": overruns,

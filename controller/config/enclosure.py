@@ -30,6 +30,7 @@ UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_kpa": (0, 5_000),
     "_pct": (0, 200),
     "_tier": (0, 9),
+    "_rangeability": (1, 200),
     "_kw": (0.1, 100_000),
     "_s": (0, 86_400),
     "_c": (-40, 120),

@@ -30,13 +30,17 @@ PRIORITIES = ("critical", "high", "medium", "low")
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Everything a screen may show. ``now`` is monotonic seconds, as are the times of ``view``."""
+    """Everything a screen may show. ``now`` is monotonic seconds, as are the times of ``view``.
+
+    ``links`` says how each link to the outside stands, in words.
+    """
 
     view: View
     pod: Pod
     points: Mapping[str, Point]
     about: Mapping[str, str]
     now: float
+    links: Mapping[str, str]
 
 
 def plain(text: str) -> str:
@@ -320,21 +324,19 @@ def _matches(pattern: str, name: str, reading: Reading, *, exact: bool) -> bool:
 
 
 def _devices(picture: Picture) -> str:
-    totals: Counter[str] = Counter()
     qualities: dict[str, Counter[str]] = {}
     for name, point in picture.points.items():
-        totals[point.device] += 1
         qualities.setdefault(point.device, Counter())[picture.view.image.reading(name).quality.name] += 1
     rows = [("device", "points", "quality")]
-    for device, total in totals.items():
-        counts = qualities[device]
+    for device, counts in qualities.items():
+        total = counts.total()
         shown = "all GOOD" if counts["GOOD"] == total else ", ".join(f"{n} {q}" for q, n in counts.most_common())
         rows.append((device, str(total), shown))
     return screen([*table(rows, ""), "points FILTER lists some of them, such as: points pump_1"])
 
 
 def links(picture: Picture) -> str:
-    """Return buses with their counters, other links, and who does not answer."""
+    """Return buses with their counters, who does not answer on them, and how links to the outside stand."""
     image, pod = picture.view.image, picture.pod
     buses = sorted(set(pod.device_bus.values()))
     rows: list[tuple[str, ...]] = [("bus", "state", "load", "requests", "timeouts", "errors", "silent")]
@@ -344,10 +346,10 @@ def links(picture: Picture) -> str:
         counts = [_shown(picture, f"{bus}.{name}") for name in ("utilisation", "transactions", "timeouts", "errors")]
         rows.append((bus, _up(image, bus), *counts, str(len(silent)) if silent else "none"))
         quiet += wrapped(", ".join(silent), f"{bus} silent: ", "  ") if silent else []
-    others = [p.device for p in picture.points.values() if p.name == "online" and p.device not in buses]
+    outside = [line for name, words in picture.links.items() for line in wrapped(words, f"{name}  ", "  ")]
     scans = [f"{name} {_shown(picture, f'controller.{name}')}" for name in ("scans", "overruns", "scan_time")]
     last = f"controller  {', '.join(scans)}, last scan {age(picture.now - picture.view.at)} ago"
-    return screen([*table(rows, ""), *quiet, *(f"{link}  {_up(image, link)}" for link in others), last])
+    return screen([*table(rows, ""), *quiet, *outside, last])
 
 
 def _up(image: Image, link: str) -> str:

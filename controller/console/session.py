@@ -34,6 +34,9 @@ class Desk(Protocol):
     def about(self) -> Mapping[str, str]:
         """``name``, ``site``, ``version`` and ``revision``."""
 
+    def links(self) -> Mapping[str, str]:
+        """Return how each link to the outside stands, in words."""
+
     def view(self) -> View | None:
         """Return what the newest scan found; None before the first."""
 
@@ -144,7 +147,8 @@ class Session:
         view = self.desk.view()
         if view is None:
             return "The first scan has not finished yet; try again in a moment."
-        picture = Picture(view, self.desk.pod, self.desk.points, self.desk.about, self.desk.now())
+        desk = self.desk
+        picture = Picture(view, desk.pod, desk.points, desk.about, desk.now(), desk.links())
         if verb == "points":
             return screens.points(picture, word)
         draw = {"status": screens.status, "alarms": screens.alarms, "mode": screens.mode, "links": screens.links}

@@ -196,6 +196,7 @@ def standard_rows(equipment: Equipment) -> list[AlarmRow]:
         *_loop_rows(equipment),
         *_equipment_rows(equipment),
         *_communication_rows(equipment),
+        *_controller_rows(),
     ]
 
 
@@ -250,6 +251,19 @@ def _loop_rows(equipment: Equipment) -> Iterable[AlarmRow]:
         "pod_epo", equipment.epo, "on", "Emergency power off pressed", "critical",
         "The hard-wired circuit has opened the feeds; start-up is blocked.",
         "Find out why it was pressed; reset it by key before a new start.",
+    )  # fmt: skip
+
+
+def _controller_rows() -> Iterable[AlarmRow]:
+    yield AlarmRow(
+        "controller_late", "controller.overruns", "above", "The controller's scan was late", "medium",
+        "Reactions came later than planned.",
+        "Look at the load of the controller board; note the time and tell the maker.", limit=0.5,
+    )  # fmt: skip
+    yield AlarmRow(
+        "controller_edge_failed", "controller.edge_faults", "above", "A part of the controller failed", "high",
+        "The part was started again; a bus, the BMS link or the console was away meanwhile.",
+        "Keep the log and tell the maker.", limit=0.5,
     )  # fmt: skip
 
 

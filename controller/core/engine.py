@@ -116,7 +116,7 @@ class Engine:
         self.holding = True  # until this process has changed the mode once, it stops nothing
         self.no_stop_until = float("-inf")
         self.booted_at = now
-        self.started = not pod.autostart
+        self.start_wanted = pod.autostart  # until a start was made, which waits for the first whole image
 
     def step(self, now: float, inbox: Mapping[str, Reading], commands: Sequence[Command] = ()) -> Effects:
         """Run one scan at monotonic ``now`` on the newest readings in ``inbox``."""
@@ -161,6 +161,8 @@ class Engine:
             if not outcome.accepted:
                 continue
             requests.operations.add(command.operation)
+            if command.operation == "start":
+                self.start_wanted = True
             if command.operation == "ack":
                 requests.changed += self.alarms.ack(command.target, command.principal, now)
             if command.operation == "reset":
@@ -185,7 +187,7 @@ class Engine:
             image_complete=now - self.booted_at > times.image_max_s or assess.complete(pod, image),
             adoptable=self.holding and assess.any_rack_on(pod, image),
             was_starting=self.was_starting,
-            start="start" in operations or not self.started,
+            start=self.start_wanted,
             stop="stop" in operations,
             reset="reset" in operations,
             maintain="maintain" in operations,
@@ -205,7 +207,7 @@ class Engine:
 
     def _entered(self, transition: modes.Transition) -> None:
         self.holding = False
-        self.started = True
+        self.start_wanted = False
         self.ready = Delay(self.pod.startup.ready_hold_s)
         if transition.dest == "STARTUP.energise":
             self.energise.clear()

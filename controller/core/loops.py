@@ -50,6 +50,7 @@ class Tcs:
     valve_gain_pct_per_k: float
     valve_integral_s: float
     valve_pct_per_s: float
+    valve_rangeability: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,20 @@ def speed_for_flow_pct(tcs: Tcs, flow_lpm: float, pumps: int) -> float:
     return 100 * math.sqrt((droop + system) * flow_lpm**2 / tcs.pump_shutoff_kpa)
 
 
+def opening_pct(share_pct: float, rangeability: float) -> float:
+    """Return the position in % at which an equal-percentage valve passes ``share_pct`` of its flow."""
+    if rangeability <= 1:
+        return share_pct
+    return 100 * math.log1p(share_pct / 100 * (rangeability - 1)) / math.log(rangeability)
+
+
+def share_pct(opening: float, rangeability: float) -> float:
+    """Return the share of its flow in % that an equal-percentage valve passes at ``opening`` %."""
+    if rangeability <= 1:
+        return opening
+    return 100 * math.expm1(opening / 100 * math.log(rangeability)) / (rangeability - 1)
+
+
 @dataclass(slots=True)
 class FlowLoop:
     """Speed shared by all running pumps: feed-forward from the need, trimmed slowly by the measured flow."""
@@ -133,7 +148,10 @@ class FlowLoop:
 
 @dataclass(slots=True)
 class SupplyTempLoop:
-    """Position of the valve that takes heat to the facility water: it opens as the supply gets too warm."""
+    """Position of the valve that takes heat to the facility water: it opens as the supply gets too warm.
+
+    The control works in shares of the valve's flow, so that its gain is the same over the whole stroke.
+    """
 
     tcs: Tcs
     pi: Pi = field(init=False)
@@ -158,9 +176,9 @@ class SupplyTempLoop:
             return 100.0
         error = supply_c - setpoint_c
         if not self.started:
-            self.pi.preset(0.0 if position_pct is None else position_pct, error, now)
+            self.pi.preset(share_pct(position_pct or 0.0, self.tcs.valve_rangeability), error, now)
             self.started = True
-        return self.pi.step(error, now)
+        return opening_pct(self.pi.step(error, now), self.tcs.valve_rangeability)
 
 
 @dataclass(slots=True)

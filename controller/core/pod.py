@@ -14,7 +14,12 @@ COOLING_LOST_S = 1.0
 MIN_MOVE_PCT = 0.3
 PACE_S = 0.5
 BUS_COUNTERS = ("transactions", "timeouts", "errors")
-CONTROLLER_NUMBERS = (("scans", "{count}", 5.0), ("overruns", "{count}", 0.0), ("scan_time", "ms", 1.0))
+CONTROLLER_NUMBERS = (
+    ("scans", "{count}", 5.0),
+    ("overruns", "{count}", 0.0),
+    ("scan_time", "ms", 1.0),
+    ("edge_faults", "{count}", 0.0),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -157,7 +157,8 @@ class Native:
         self._units = {point.id: point.unit for group in points.values() for point in group}
         self._places = {point.id: decimals(point.deadband) for group in points.values() for point in group}
         self._meta = list(self._meta_messages(points))
-        self._devices = [_Device(name, tuple(p for p in group if p.readable), f"{self.root}/dev/{name}") for name, group in points.items()]
+        shown = {name: tuple(point for point in group if point.readable) for name, group in points.items()}
+        self._devices = [_Device(name, group, f"{self.root}/dev/{name}") for name, group in shown.items()]
         self._offset_ms: float | None = None
         self.reset()
 

@@ -73,6 +73,9 @@ class FakeDesk:
     def points(self) -> Mapping[str, Point]:
         return self.engine.points
 
+    def links(self) -> Mapping[str, str]:
+        return {"mqtt": "connected, MQTT 5; 1207 published, 0 dropped, 1 connects"}
+
     def view(self) -> View | None:
         return self.newest
 

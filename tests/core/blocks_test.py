@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.core.blocks import Delay, Latch, PeakHold, Pi, Ramp, vote
+from controller.core.loops import opening_pct, share_pct
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False)
 steps = st.lists(st.tuples(numbers, st.floats(0.0, 10.0)), min_size=1, max_size=50)
@@ -84,3 +85,10 @@ def test_vote() -> None:
     assert vote([30.0, 31.0], safer_is_high=False) == 30.0
     assert vote([30.0], safer_is_high=True) == 30.0
     assert vote([], safer_is_high=True) is None
+
+
+@given(st.floats(0, 100), st.floats(1, 100))
+def test_valve_characteristic_and_its_inverse(share: float, rangeability: float) -> None:
+    opening = opening_pct(share, rangeability)
+    assert -1e-9 <= opening <= 100 + 1e-9
+    assert abs(share_pct(opening, rangeability) - share) < 1e-6

@@ -248,6 +248,16 @@ def test_same_inputs_give_the_same_outputs() -> None:
     assert one.model.log == two.model.log
 
 
+def test_a_start_ordered_before_the_first_whole_image_is_not_lost() -> None:
+    rig = Rig.make()
+    rig.model.lost.add("leak_1")
+    rig.step("start")
+    assert rig.mode == "OFF"
+    rig.model.lost.clear()
+    rig.run(2)
+    assert rig.mode.startswith("STARTUP")
+
+
 def test_autostart_starts_by_itself() -> None:
     import dataclasses
 

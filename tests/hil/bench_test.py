@@ -15,9 +15,9 @@ from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
 from controller.config.plan import load_plan
 from controller.config.problems import ConfigError
 from hil import demo, screen
-from hil.bench import SHORT_TIMES, Bench, toml_lines
 from hil.monitor import Picture
 from hil.record import OUTLET, RUNNING
+from hil.runner import SHORT_TIMES, Bench, toml_lines
 from hil.wire.rtu import RtuLine
 from hil.wire.tcp import LOOPBACK, TcpBus
 
@@ -154,7 +154,7 @@ async def test_demo_of_a_sound_pod_ends_well(capsys: pytest.CaptureFixture[str])
     demo.report(outcome)
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.splitlines()[-1] == "demo: mode=NORMAL devices=2 points=1 scans=430 overruns=0 mqtt_messages=6"
+    assert out.splitlines()[-1] == "demo: mode=NORMAL devices=2 points=3 scans=430 overruns=0 mqtt_messages=9"
     assert "mosquitto_sub -h 127.0.0.1" in out
     assert "podkeeper console --socket" in out
     assert "Shortened times" in out

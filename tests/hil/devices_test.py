@@ -11,12 +11,12 @@ from controller.config.plan import Plan, load_plan
 from controller.config.profile import Golden, Profile, Row, load_profile
 from controller.core.points import Kind, Quality
 from controller.fieldbus.codec import decode
-from hil.bench import REFERENCE_POD
 from hil.devices.build import emulators_of, plant_of
 from hil.devices.emulator import Emulator
 from hil.devices.encoder import Bank, meaning, place, words_of
 from hil.plant.plant import Plant
 from hil.record import BROKEN, COMMAND, Record
+from hil.runner import REFERENCE_POD
 from hil.wire.pdu import ModbusFault
 
 PROFILES = {path.stem: load_profile(path) for path in sorted((REFERENCE_POD.parents[1] / "devices").glob("*.toml"))}

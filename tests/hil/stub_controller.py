@@ -23,7 +23,10 @@ def documents() -> dict[str, Any]:
     scan = {name: {"v": value, "q": 0, "t": 1} for name, value in {"scans": 430, "overruns": 0}.items()}
     return {
         "status": {"state": "online"},
-        "meta": {"devices": {"pump_1": {}, "pump_2": {}}, "points": {"pump_1/speed": {}}},
+        "meta": {"devices": {"pump_1": {"profile": "p"}, "pump_2": {"profile": "p"}, "pod": {"class": "pod"}}},
+        "meta/pump_1": {"pts": {"speed": {}, "running": {}}},
+        "meta/pump_2": {"pts": {"speed": {}}},
+        "meta/pod": {"pts": {"flow": {}}},
         "state": {"mode": "NORMAL", "cause": "all racks on"},
         "dev/pod": {"ts": 1, "pts": pod},
         "dev/controller": {"ts": 1, "pts": scan},
