@@ -263,7 +263,8 @@ class Schedule:
     Attributes:
         utilisation: share of the time the bus is busy with reads, refreshed outputs, read-backs; 1.0 is all of it.
         overrun_s: shortest time in which more would have to be done than can be; None when the plan is feasible.
-        staleness: by rate group.
+        work_s: what would have to be done in that time, in seconds of the bus.
+        staleness: by rate group; that of a group is its slowest point's.
         blocking_s: the longest exchange of a read with the silence after it: what a write may have to wait for.
         write_s: longest time from the order to the end of one write, without faults; 0 without outputs.
         writes_s: the same of the last one when all outputs are written at once.
@@ -277,6 +278,7 @@ class Schedule:
     polls_per_s: float
     utilisation: float
     overrun_s: float | None
+    work_s: float
     staleness: Mapping[str, Staleness]
     blocking_s: float
     write_s: float
@@ -290,11 +292,6 @@ class Schedule:
     @property
     def words(self) -> int:
         return sum(span.count for span in self.spans)
-
-
-def rate(span: Span) -> str:
-    """Return the rate group that a span is read in: that of its quickest point."""
-    return next(plan.row.rate for plan in span.points if plan.period_s == span.period_s)
 
 
 def analyse(
@@ -409,6 +406,7 @@ class _Work:
             polls_per_s=polls + sum(US / probe.period for probe in probes),
             utilisation=use + sum(probe.cost / probe.period for probe in probes),
             overrun_s=None if over is None else over / US,
+            work_s=0.0 if over is None else (load.blocking(over) + load.demand(over)) / US,
             staleness=self._staleness(load, spans, outputs, feasible=over is None),
             blocking_s=blocking_s,
             write_s=blocking_s + max(writes) if writes else 0.0,
@@ -453,7 +451,7 @@ class _Work:
         seen = timetable(reads, tuple(refreshes))
         groups: dict[str, Staleness] = {}
         for name in RATES:
-            mine = [index for index, span in enumerate(cyclic) if rate(span) == name]
+            mine = [i for i, span in enumerate(cyclic) if any(plan.row.rate == name for plan in span.points)]
             if not mine:
                 continue
             periods = {reads[index].period for index in mine}

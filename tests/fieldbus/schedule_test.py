@@ -175,8 +175,8 @@ def simulated(bus: Bus, schedule: Schedule, seconds: float) -> dict[str, float]:
     worker.run(round(1e6 * seconds))
     worst: dict[str, float] = {}
     for planned, span in zip(cyclic, worker.spans, strict=True):
-        group = next(plan.row.rate for plan in planned.points if plan.period_s == planned.period_s)
-        worst[group] = max(worst.get(group, 0.0), span.worst / 1e6)
+        for group in {plan.row.rate for plan in planned.points}:
+            worst[group] = max(worst.get(group, 0.0), span.worst / 1e6)
     return worst
 
 
