@@ -15,7 +15,7 @@ from controller.config.problems import ConfigError
 from controller.console.client import attach
 from controller.core.pod import outputs
 from controller.fieldbus.planner import BusLoad, bus_load
-from controller.service import Service
+from controller.service import Service, precise_loop
 
 DEFAULT_CONFIG = Path("/etc/podkeeper/site.toml")
 DEFAULT_SOCKET = Path("/run/podkeeper/console.sock")
@@ -29,7 +29,8 @@ def run(config: Annotated[Path, typer.Option(help="Enclosure or site file.")] = 
     """Control the pod until stopped by SIGTERM; equipment is left running as it is."""
     plan = _plan(config)
     log.configure()
-    asyncio.run(Service(plan).run())
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        runner.run(Service(plan).run())
 
 
 @app.command()

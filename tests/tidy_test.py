@@ -74,7 +74,7 @@ def test_single_importers() -> None:
     doors = {
         "pymodbus": {"controller/fieldbus/client.py"},
         "aiomqtt": {"controller/northbound/link.py"},
-        "serial": {"controller/console/tty.py"},
+        "serial": {"controller/serialport.py"},
     }
     for package, allowed in doors.items():
         pattern = re.compile(rf"^\s*(?:import|from) {package}\b", re.MULTILINE)
