@@ -149,7 +149,7 @@ def alarm_table() -> str:
 
 def _alarm(row: AlarmRow, pod: Pod) -> tuple[tuple[str, ...], str]:
     device = row.point.split(".")[0]
-    own = row.id.startswith(f"{device}_") and device != "pod"
+    own = row.id.startswith(f"{device}_") and device in {*pod.device_bus, *pod.device_bus.values()}
     stand_in = "{bus}" if device in pod.device_bus.values() else "{device}"
     bus = pod.device_bus.get(device, device)
 
