@@ -90,8 +90,8 @@ def rules() -> str:
 
 def postures() -> str:
     def row(name: str, posture: Posture) -> Sequence[str]:
-        primary = {None: "as it stands", True: "on", False: "off"}[posture.primary]
-        return name, posture.pumps or "as they stand", primary, posture.racks or "as they stand"
+        left = "as they stand"
+        return name, posture.pumps or left, posture.primary or left, posture.racks or left
 
     rows = [row(code(mode), posture) for mode, posture in POSTURES.items()]
     rows.append(row("any, while the interlock `epo` acts", EMERGENCY_OFF))

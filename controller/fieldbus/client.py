@@ -2,7 +2,7 @@
 
 Every reply is checked against its request. RTU has no transaction number, so after a reply that did not come in time
 its shape (unit, function, length) stays suspect: the unit is asked nothing of that shape until another answer has shown
-that it is in step, or the reply can't come any more. docs/decisions/0013 tells why pymodbus's own client is not used.
+that it is in step, or the reply can't come any more. docs/decisions/0012 tells why pymodbus's own client is not used.
 """
 
 from __future__ import annotations
