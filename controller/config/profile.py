@@ -7,6 +7,7 @@ Addresses are the 0-based numbers that go into the Modbus PDU.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -36,6 +37,8 @@ WORDS = {
     "float16": 1, "float32": 2, "float64": 4, "bcd16": 1, "bcd32": 2, "bcd64": 4, "bool": 1,
 }  # fmt: skip
 READ_WORDS_MAX = 125
+EXPONENT_MAX = 10  # largest power of ten that a scale-factor register may hold (SunSpec: -10 to 10)
+OPEN = "Find out and state it before use."  # what an importer writes where only a person can know
 WRITABLE_TABLES = ("holding", "coil")
 
 
@@ -243,6 +246,26 @@ def _is_int(text: str) -> bool:
     return text.removeprefix("-").isdigit()
 
 
+def type_limits(kind: str) -> tuple[float, float]:
+    """Return the lowest and the highest raw number that a register type holds."""
+    if kind.startswith("float"):
+        high = {"float16": 65504.0, "float32": 3.4028234663852886e38, "float64": sys.float_info.max}[kind]
+        return -high, high
+    size = int("".join(filter(str.isdigit, kind)))
+    if kind.startswith("bcd"):
+        return 0, 10 ** (size // 4) - 1
+    return (-(1 << size - 1), (1 << size - 1) - 1) if kind.startswith("int") else (0, (1 << size) - 1)
+
+
+class Probe(Strict):
+    """The registers that tell whether the device answers, and what they hold when it is this model."""
+
+    table: Literal["holding", "input"] = "holding"
+    address: Address
+    words: Annotated[int, Field(ge=1, le=READ_WORDS_MAX)] = 1
+    expect: Word | str | None = None
+
+
 class Link(Strict):
     """What the device bears on the wire."""
 
@@ -290,6 +313,7 @@ class ProfileTables(Strict):
     notes: str = ""
     site_points: bool = False
     link: Link
+    probe: Probe | None = None
     comm_loss: CommLoss
     points: dict[str, Row] = {}
     golden: list[Golden] = []

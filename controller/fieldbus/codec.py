@@ -6,13 +6,12 @@ import math
 import struct
 from collections.abc import Sequence
 
-from controller.config.profile import Row
+from controller.config.profile import EXPONENT_MAX, Row
 from controller.core.points import Kind, Reading, Value, bad, good
 
 _FLOATS = {"float16": ">e", "float32": ">f", "float64": ">d"}
 _PLACES = {"swapped_pairs": (1, 0, 3, 2), "swapped_halves": (2, 3, 0, 1)}
 RANGE_SLACK = 1e-6  # a value at the very edge of its range is inside, whatever binary fractions make of it
-EXPONENT_MAX = 10  # largest power of ten that a scale-factor register may hold (SunSpec: -10 to 10)
 
 
 class EncodeError(ValueError):
