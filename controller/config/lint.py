@@ -12,8 +12,9 @@ from controller.core.points import Kind
 PHYSICAL = ("Cel", "K", "kPa", "Pa", "L/min", "m3/h", "kW", "kVA", "kvar", "V", "A", "mA", "Hz", "{rpm}", "%")
 NAMED_UNITS = {  # the last word of a number's name, and the units it may have
     "temp": ("Cel", "K"), "temperature": ("Cel", "K"), "voltage": ("V", "%"), "current": ("A", "mA", "uA", "%"),
-    "power": ("kW", "kVA", "kvar", "%"), "pressure": ("kPa", "Pa"), "flow": ("L/min", "m3/h", "%"),
-    "frequency": ("Hz", "%"), "speed": ("{rpm}", "%"), "soc": ("%",), "position": ("%", "deg"), "duty": ("%",), "hours": ("h",), "humidity": ("%",),
+    "power": ("kW", "kVA", "kvar", "%"), "pressure": ("kPa", "Pa"), "flow": ("L/min", "m3/h", "%"), "soc": ("%",),
+    "frequency": ("Hz", "%"), "speed": ("{rpm}", "%"), "position": ("%", "deg"), "duty": ("%",), "hours": ("h",),
+    "humidity": ("%",),
 }  # fmt: skip
 
 
