@@ -18,7 +18,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # this tree, whatever is installed
 
-from controller.cli import _loads, page  # noqa: E402
 from controller.config.plan import Plan, load_plan  # noqa: E402
 from controller.config.profile import Row as Register  # noqa: E402
 from controller.config.profile import load_profile  # noqa: E402
@@ -27,6 +26,7 @@ from controller.core.alarms import AlarmRow  # noqa: E402
 from controller.core.assess import COOLING_LOST_PCT  # noqa: E402
 from controller.core.engine import EMERGENCY_OFF, POSTURES, Posture  # noqa: E402
 from controller.core.pod import Pod, alarm_rows, interlock_rows, pod_points  # noqa: E402
+from controller.fieldbus.admission import admitted, page  # noqa: E402
 
 REFERENCE = ROOT / "profiles" / "enclosures" / "reference-pod.toml"
 PROFILES = ROOT / "profiles" / "devices"
@@ -112,7 +112,7 @@ def floors() -> str:
 
 
 def plan_page() -> str:
-    return f"```text\n{page(plan(), _loads(plan()))}\n```\n"
+    return f"```text\n{page(admitted(plan(), REFERENCE.name))}\n```\n"
 
 
 def settings(name: str) -> Callable[[], str]:

@@ -14,7 +14,7 @@ FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 500
 LINE_LENGTH_MAX = 120
 ROOM_LINES_MAX = {"core": 3000, "fieldbus": 1800, "northbound": 1600, "console": 1200, "config": 1600}
-REST_LINES_MAX = 800
+REST_LINES_MAX = 1100
 BINARY = {".png", ".svg", ".lock"}
 
 

@@ -272,9 +272,20 @@ class Link(Strict):
     max_read_words: Annotated[int, Field(ge=1, le=125)]
     max_hole_words: Annotated[int, Field(ge=0, le=124)] = 0
     barriers: list[Address] = []
+    forbidden: list[Annotated[list[Address], Field(min_length=2, max_length=2)]] = []
     min_gap_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     device_time_ms: Annotated[float, Field(ge=0, le=5000)]
     write_multiple: bool = False
+
+    def refusal(self, row: Row) -> str:
+        """Return why the device can't be asked for ``row`` in one read, or nothing."""
+        if row.access == "w":
+            return ""
+        if any(first < row.address + row.width and row.address <= last for first, last in self.forbidden):
+            return "lies in a range of [link] forbidden; correct one of them"
+        if row.width > self.max_read_words and row.table not in ("coil", "discrete"):
+            return f"{row.width} registers long; [link] max_read_words = {self.max_read_words}"
+        return ""
 
 
 class Expectation(Strict):
@@ -419,6 +430,9 @@ def _reference_problems(document: Document, profile: Profile) -> Iterator[Proble
         for name in golden.values:
             if name not in profile.rows:
                 yield document.problem(("golden", index, "values", name), None, "no such point in this profile")
+    for name, row in profile.rows.items():
+        if refusal := profile.link.refusal(row):
+            yield document.problem(("points", name, "address"), row.address, refusal)
     for name, row in profile.tables.points.items():
         if not row.source:
             yield document.problem(

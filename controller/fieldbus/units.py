@@ -60,7 +60,7 @@ class Unit:
         self.device = device
         self.name = device.name
         self.answering: bool | None = None
-        self.spans = [_due(span, now) for span in plan_spans(device)]
+        self.spans = [_due(span, now) for span in plan_spans(device, settings)]
         self._settings = settings
         self._failures = 0
         self._probe_s = PROBE_FIRST_S

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.config.plan import BusPlan, DevicePlan, PointPlan
+from controller.config.plan import DevicePlan, PointPlan
 from controller.config.profile import Link, Row
-from controller.core.pod import outputs
 from controller.core.points import Kind, Point
-from controller.fieldbus.planner import bus_load, plan_spans, read_s, t35_s, wire_s
+from controller.fieldbus.planner import plan_spans, read_s, t35_s, wire_s
 from tests.core.model import reference_plan
 
 
@@ -83,17 +82,3 @@ def test_silence_between_frames() -> None:
     assert t35_s(rtu.model_copy(update={"baud": 38400})) == 0.00175
     assert t35_s(tcp) == 0
     assert wire_s(tcp, "holding", 100) == 0
-
-
-def test_the_reference_pod_fits_its_buses() -> None:
-    plan = reference_plan()
-    points = [output.point for output in outputs(plan.pod)]
-    loads = [bus_load(bus, points, plan.pod.protection.refresh_s) for bus in plan.buses]
-    assert all(load.load < 0.8 for load in loads), [(load.bus, load.load) for load in loads]
-
-
-def test_outputs_count_in_the_load() -> None:
-    plan = reference_plan()
-    cooling: BusPlan = next(bus for bus in plan.buses if bus.name == "cooling")
-    points = [output.point for output in outputs(plan.pod)]
-    assert bus_load(cooling, points, 2.0).load > bus_load(cooling, [], 2.0).load
