@@ -1,26 +1,32 @@
-"""podkeeper run | check | console."""
+"""podkeeper run | check | console | profiles import | profiles lint."""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
 from controller import log
+from controller.config.importers import SUNSPEC_BASE, MapError, import_map, toml
+from controller.config.lint import lint
 from controller.config.plan import load_plan
 from controller.config.problems import ConfigError
+from controller.config.profile import DeviceClass, load_profile
 from controller.console.client import attach
 from controller.fieldbus.admission import Admitted, admitted, page
-from controller.service import Service
+from controller.service import Service, precise_loop
 
 DEFAULT_CONFIG = Path("/etc/podkeeper/site.toml")
 DEFAULT_SOCKET = Path("/run/podkeeper/console.sock")
 EXIT_PROBLEMS = 1
 
 app = typer.Typer(help="Controller of a liquid-cooled AI enclosure.", no_args_is_help=True, add_completion=False)
+profiles = typer.Typer(help="Device profiles: bring in the map of another project, look for mistakes.")
+app.add_typer(profiles, name="profiles", no_args_is_help=True)
 
 
 @app.command()
@@ -28,7 +34,8 @@ def run(config: Annotated[Path, typer.Option(help="Enclosure or site file.")] = 
     """Control the pod until stopped by SIGTERM; equipment is left running as it is."""
     plan = _admitted(config).plan
     log.configure()
-    asyncio.run(Service(plan).run())
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        runner.run(Service(plan).run())
 
 
 @app.command()
@@ -41,6 +48,53 @@ def check(config: Annotated[Path, typer.Argument(metavar="ENCLOSURE.toml")]) -> 
 def console(socket: Annotated[Path, typer.Option(help="Socket of the running service.")] = DEFAULT_SOCKET) -> None:
     """Attach a technician's console to the running service."""
     sys.exit(attach(socket))
+
+
+@profiles.command("import")
+def import_profile(
+    file: Annotated[Path, typer.Argument(metavar="MAP.json", help="rackmon, phosphor-modbus or SunSpec model JSON.")],
+    device_class: Annotated[str, typer.Option("--class", help=f"One of {', '.join(get_args(DeviceClass))}.")],
+    base: Annotated[int, typer.Option(help='SunSpec: address of "SunS".')] = SUNSPEC_BASE,
+    out: Annotated[Path | None, typer.Option(help="Profile to write; without it, standard output.")] = None,
+) -> None:
+    """Turn a map into a profile. What could not be mapped and what is left to find out goes to standard error."""
+    try:
+        if device_class not in get_args(DeviceClass):
+            raise MapError(f"--class {device_class}: allowed: {', '.join(get_args(DeviceClass))}")
+        done = import_map(json.loads(file.read_text()), file.name, device_class, base)
+    except (OSError, ValueError) as error:  # MapError and broken JSON are ValueErrors
+        typer.echo(f"{file.name}: {error}", err=True)
+        raise typer.Exit(EXIT_PROBLEMS) from None
+    text = toml(done.tables)
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        out.write_text(text)
+    typer.echo(f"{file.name}: {done.mapped} of {done.read} registers mapped", err=True)
+    for item in done.left:
+        typer.echo(f"not mapped: {item.what}: {item.why}", err=True)
+    for line in done.open:
+        typer.echo(f"to find out: {line}", err=True)
+
+
+@profiles.command("lint")
+def lint_profiles(files: Annotated[list[Path], typer.Argument(metavar="PROFILE.toml...")]) -> None:
+    """Look for mistakes in profiles: every finding with its remedy; exit 1 on errors, 0 with only notes."""
+    errors = notes = 0
+    for file in files:
+        try:
+            found = lint(load_profile(file))
+        except ConfigError as error:
+            errors += len(error.problems)
+            typer.echo(str(error))
+            continue
+        errors += sum(item.error for item in found)
+        notes += sum(not item.error for item in found)
+        for item in found:
+            typer.echo(item.line(file.name))
+    typer.echo(f"{len(files)} profiles, {errors} errors, {notes} notes")
+    if errors:
+        raise typer.Exit(EXIT_PROBLEMS)
 
 
 def _admitted(config: Path) -> Admitted:

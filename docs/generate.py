@@ -90,8 +90,8 @@ def rules() -> str:
 
 def postures() -> str:
     def row(name: str, posture: Posture) -> Sequence[str]:
-        primary = {None: "as it stands", True: "on", False: "off"}[posture.primary]
-        return name, posture.pumps or "as they stand", primary, posture.racks or "as they stand"
+        left = "as they stand"
+        return name, posture.pumps or left, posture.primary or left, posture.racks or left
 
     rows = [row(code(mode), posture) for mode, posture in POSTURES.items()]
     rows.append(row("any, while the interlock `epo` acts", EMERGENCY_OFF))
@@ -149,7 +149,7 @@ def alarm_table() -> str:
 
 def _alarm(row: AlarmRow, pod: Pod) -> tuple[tuple[str, ...], str]:
     device = row.point.split(".")[0]
-    own = row.id.startswith(f"{device}_") and device != "pod"
+    own = row.id.startswith(f"{device}_") and device in {*pod.device_bus, *pod.device_bus.values()}
     stand_in = "{bus}" if device in pod.device_bus.values() else "{device}"
     bus = pod.device_bus.get(device, device)
 

@@ -42,8 +42,10 @@ def words_of(golden: Golden, row: Row) -> list[int] | None:
     memory = {
         int(start) + index: int(word) for start, words in tables[row.table].items() for index, word in enumerate(words)
     }
-    wanted = range(row.address, row.address + row.width)
-    return [memory[address] for address in wanted] if all(address in memory for address in wanted) else None
+    wanted = [*range(row.address, row.address + row.value_words), *([row.scale_from] if row.scale_from else [])]
+    if not all(address in memory for address in wanted):
+        return None
+    return [memory.get(address, 0xFFFF) for address in range(row.address, row.address + row.width)]
 
 
 def golden_values() -> Iterator[tuple[str, Row, Golden, float | bool | str]]:
@@ -57,7 +59,8 @@ def signature(row: Row) -> tuple[object, ...]:
     """What a golden vector proves about a row: two rows with the same signature decode by the same rule."""
     if row.kind is Kind.FLAG:
         return (row.table, row.bit, tuple(row.on_words) if row.on is not None else None, row.mask)
-    return (row.kind, row.type, row.word_order, row.scale, row.offset)
+    part = (row.byte_order, row.lane, tuple(row.field or ()), row.scale_from is not None)
+    return (row.kind, row.type, row.word_order, row.scale, row.offset, *part)
 
 
 def test_all_needed_profiles_are_there_with_their_class() -> None:

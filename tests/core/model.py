@@ -50,6 +50,8 @@ class PodModel:
     lost: set[str] = field(default_factory=set)
     stuck: set[str] = field(default_factory=set)  # machines that do not run whatever they are told
     commanded: dict[str, tuple[bool, float]] = field(default_factory=dict)
+    flow_factor: float = 1.0
+    rack_kw: float = RACK_KW
     now: float = 1000.0
     inbox: dict[str, Reading] = field(default_factory=dict)
     log: list[tuple[float, str, Value]] = field(default_factory=list)
@@ -92,10 +94,10 @@ class PodModel:
             running = self.values[f"{pump}.running"]
             self.values[f"{pump}.speed"] = float(self.values[f"{pump}.speed_cmd"]) if running else 0.0
         speeds = [float(self.values[f"{pump}.speed"]) for pump in pod.tcs.pumps if self.values[f"{pump}.running"]]
-        self.values[pod.tcs.flow] = flow_lpm(pod.tcs, speeds)
+        self.values[pod.tcs.flow] = self.flow_factor * flow_lpm(pod.tcs, speeds)
         for rack in pod.racks:
             on = [outlet for outlet in rack.outlets if self.values[outlet]]
-            share = RACK_KW * len(on) / len(rack.outlets) / len(rack.power)
+            share = self.rack_kw * len(on) / len(rack.outlets) / len(rack.power)
             self.values |= dict.fromkeys(rack.power, share)
             self.values[f"{rack.valve}.position"] = float(self.values[f"{rack.valve}.position_cmd"])
         total = sum(float(self.values[point]) for rack in pod.racks for point in rack.power)
