@@ -16,17 +16,18 @@ from functools import cached_property, lru_cache
 
 from controller.config.plan import BusPlan, DevicePlan, PointPlan
 from controller.fieldbus.planner import Span, gap_s, plan_spans, read_s, wire_s, write_s
+from controller.fieldbus.units import (
+    ONCE_DEADLINE_S,
+    PROBE_FIRST_S,
+    PROBE_SHARE,
+    SILENT_AFTER,
+    TIMEOUT_FACTOR,
+    TIMEOUT_LEAST_S,
+)
 
 US = 1_000_000
 READ_BACK_S = 0.3  # how soon after a write its register is read again
 READ_BACK_US = int(READ_BACK_S * US)
-ONCE_DEADLINE_S = 3.0
-SILENT_AFTER = 3  # failures in a row until a unit counts as silent
-PROBE_LEAST_S = 2.0  # a silent unit is not probed more often
-PROBE_SHARE = 0.05  # of the bus's time, for the probes of all silent units together
-PROBE_TIMEOUT_LEAST_S = 0.03
-PROBE_TIMEOUT_FACTOR = 3.0  # of the unit's own time
-QUIET_S = 0.25  # how long a serial line stays quiet after a timeout
 HORIZON_S = 3600.0  # a bus so nearly full that its demand must be looked at for longer counts as full
 EXCHANGES_MAX = 20_000  # of the timetable played through
 RATES = ("fast", "normal", "slow")
@@ -366,15 +367,11 @@ class _Work:
         probe = min(self.spans[device.name], key=lambda span: span.count)
         own_s = self._own_s[device.name]
         own_s = device.profile.link.device_time_ms / 1000 if own_s is None else own_s
-        timeout_s = min(self._settings.timeout_ms / 1000, max(PROBE_TIMEOUT_LEAST_S, PROBE_TIMEOUT_FACTOR * own_s))
+        timeout_s = min(self._settings.timeout_ms / 1000, max(TIMEOUT_LEAST_S, TIMEOUT_FACTOR * own_s))
         cost_s = wire_s(self._settings, probe.table, probe.count) + timeout_s
-        period_s = max(PROBE_LEAST_S, silent * cost_s / PROBE_SHARE)
-        cost_s += gap_s(self._settings, device.profile.link) + self._quiet_s
+        period_s = max(PROBE_FIRST_S, silent * cost_s / PROBE_SHARE)
+        cost_s += gap_s(self._settings, device.profile.link)
         return _task(cost_s, period_s, probe.period_s or ONCE_DEADLINE_S)
-
-    @property
-    def _quiet_s(self) -> float:
-        return QUIET_S if self._settings.kind == "rtu" else 0.0
 
     def relief(self, device: DevicePlan) -> float:
         """Return how much less the bus has to do when ``device`` falls silent."""
@@ -384,7 +381,7 @@ class _Work:
         waits = (
             max(wire_s(self._settings, s.table, s.count) for s in self.spans[device.name])
             + self._settings.timeout_ms / 1000
-            + max(gap_s(self._settings, device.profile.link), self._quiet_s)
+            + gap_s(self._settings, device.profile.link)
             for device in silent
         )
         return SILENT_AFTER * sum(waits)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from controller.config.enclosure import Bus
 from controller.config.plan import BusPlan
 from controller.core.pod import outputs
+from controller.fieldbus import bus as worker
 from controller.fieldbus.planner import gap_s, read_s, write_s
 from controller.fieldbus.schedule import READ_BACK_S, Load, Schedule, Task, analyse, overrun, response
 from tests.core.model import reference_plan
@@ -246,3 +247,7 @@ def test_a_device_that_answers_more_slowly_than_its_profile_says_costs_more() ->
     cooling = next(bus for bus in reference_plan().buses if bus.name == "cooling")
     learned = analyse(cooling, [], 2.0, device_times_s={"pump_1": 0.05})
     assert learned.utilisation > analyse(cooling, [], 2.0).utilisation
+
+
+def test_the_analysis_knows_the_workers_times() -> None:
+    assert worker.READ_BACK_S == READ_BACK_S
