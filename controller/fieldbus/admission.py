@@ -178,7 +178,7 @@ def page(taken: Admitted) -> str:
 
 LEGEND = (
     "use: share of the bus's time. worst staleness: age of a value when the next one comes, as the bus runs from its",
-    "start; at most twice the period while nothing fails or switches. write: longest from order to end, of one, of all.",
+    "start; at most twice the period while nothing fails or switches. write: longest from order to end: one, all.",
     "use with dead: with 1 or 3 units silent; * some reads come late while a probe waits; - no unit is left.",
 )
 
