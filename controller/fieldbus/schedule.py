@@ -170,11 +170,11 @@ def _fixed(work: Callable[[int], int]) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """A span in the timetable, in microseconds; the silence after it is part of its cost."""
+    """A span in the timetable, in microseconds; the silence after it is part of its cost. Once: it has no period."""
 
     cost: int
     silence: int
-    period: int
+    period: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ def timetable(reads: tuple[Read, ...], refreshes: tuple[Refresh, ...] = ()) -> t
     Plays the worker's discipline through from a start at which everything is due at once, as it is when the service
     starts, for as long as it takes to repeat itself (or ``EXCHANGES_MAX`` exchanges).
     """
-    until = _horizon([*(read.period for read in reads), *(refresh.period for refresh in refreshes)])
+    until = _horizon([*(read.period for read in reads if read.period), *(refresh.period for refresh in refreshes)])
     releases = [0] * len(reads)
     turns = [0] * len(reads)  # an entry of a heap with another turn is out of date
     started: list[int | None] = [None] * len(reads)
@@ -206,7 +206,7 @@ def timetable(reads: tuple[Read, ...], refreshes: tuple[Refresh, ...] = ()) -> t
         releases[index], turns[index] = at, turns[index] + 1
         heapq.heappush(later, (at, index, turns[index]))
 
-    now = 0
+    now, once = 0, _us(ONCE_DEADLINE_S)
     while now < until:
         if writes and writes[0][0] <= now:
             at, index = heapq.heappop(writes)
@@ -219,14 +219,15 @@ def timetable(reads: tuple[Read, ...], refreshes: tuple[Refresh, ...] = ()) -> t
         while later and later[0][0] <= now:
             at, index, turn = heapq.heappop(later)
             if turn == turns[index]:
-                heapq.heappush(ready, (at + reads[index].period, index))
+                heapq.heappush(ready, (at + (reads[index].period or once), index))
         if not ready:
-            now = min(queue[0][0] for queue in (later, writes) if queue)
+            now = min((queue[0][0] for queue in (later, writes) if queue), default=until)
             continue
         _, index = heapq.heappop(ready)
         read, before = reads[index], started[index]
         started[index] = now
-        release(index, max(releases[index] + read.period, now))
+        if read.period:
+            release(index, max(releases[index] + read.period, now))
         now += read.cost
         if before is not None:
             worst[index] = max(worst[index], now - read.silence - before)
@@ -433,25 +434,24 @@ class _Work:
     def _staleness(
         self, load: Load, spans: Sequence[Span], outputs: Sequence[tuple[DevicePlan, PointPlan]], *, feasible: bool
     ) -> dict[str, Staleness]:
-        cyclic = [span for span in spans if span.period_s is not None]
-        if not cyclic:
-            return {}
         reads = tuple(
-            Read(_us(self._read_s(s)), _us(gap_s(self._settings, s.device.profile.link)), _us(s.period_s or 0.0))
-            for s in cyclic
+            Read(
+                _us(self._read_s(s)), _us(gap_s(self._settings, s.device.profile.link)), s.period_s and _us(s.period_s)
+            )
+            for s in spans
         )
         refreshes = []
         for device, plan in outputs:
             back = self._span_of(device, plan)
-            index = next((i for i, span in enumerate(cyclic) if span is back), None)
+            index = next((i for i, span in enumerate(spans) if span is back), None)
             refreshes.append(Refresh(_us(self._write_s(device, plan, refresh=True)), _us(self._refresh_s), index))
         seen = timetable(reads, tuple(refreshes))
         groups: dict[str, Staleness] = {}
         for name in RATES:
-            mine = [i for i, span in enumerate(cyclic) if any(plan.row.rate == name for plan in span.points)]
+            mine = [i for i, span in enumerate(spans) if any(plan.row.rate == name for plan in span.points)]
             if not mine:
                 continue
-            periods = {reads[index].period for index in mine}
+            periods = {period for index in mine if (period := reads[index].period)}
             bounds = [_bound(load, period) for period in periods] if feasible else [None]
             groups[name] = Staleness(
                 worst_s=max(seen[index] for index in mine) / US,
