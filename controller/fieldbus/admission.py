@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from controller.config.plan import AGE_PERIODS, BusPlan, Plan, PointPlan
 from controller.config.problems import ConfigError, Problem
 from controller.core.pod import outputs
-from controller.fieldbus.planner import Span, read_s
+from controller.fieldbus.planner import BIT_TABLES, Span, read_s
 from controller.fieldbus.schedule import RATES, Schedule, analyse
 
 DEAD = (1, 3)  # silent units that the head-room is told for
@@ -111,41 +111,36 @@ def stretched(bus: BusPlan, groups: Iterable[str], factor: float) -> BusPlan:
 
 def _problems(bus: BusPlan, schedule: Schedule, file: str) -> Iterator[Problem]:
     table, budget_ms = f"buses.{bus.name}", bus.settings.write_budget_ms
-    for span in schedule.spans:
-        cost_ms = 1000 * read_s(bus.settings, span)
-        if cost_ms > budget_ms:
-            remedy = f"{_named(span)} is one value and takes {cost_ms:.0f} ms to read; allow {math.ceil(cost_ms)}"
-            yield Problem(file, table, "write_budget_ms", str(budget_ms), remedy)
+    cost_s = {id(span): read_s(bus.settings, span) for span in schedule.spans}
+    longest = max(schedule.spans, key=lambda span: cost_s[id(span)], default=None)
+    if longest is not None and 1000 * cost_s[id(longest)] > budget_ms:
+        least = math.ceil(1000 * cost_s[id(longest)])
+        remedy = f"{_named(longest)}, which can't be split, takes {least} ms to read; allow at least that"
+        yield Problem(file, table, "write_budget_ms", str(budget_ms), remedy)
     if schedule.overrun_s is None:
         return
-    given = f"{100 * schedule.utilisation:.0f} %"
-    work = f"more has to be done in {schedule.overrun_s:g} s than the bus can do"
-    quicker = "at a higher baud rate" if bus.settings.kind == "rtu" else "by quicker devices"
-    remedy = f"{work}; read less often ([rates]), {quicker}, or on two buses. Most of it is:"
-    yield Problem(file, table, "load", given, remedy)
+    quicker = "at a higher baud rate" if bus.settings.kind == "rtu" else "from quicker devices"
+    work = f"up to {schedule.work_s:.2f} s of work in {schedule.overrun_s:g} s"
+    remedy = f"{work}; read less often ([rates]), {quicker}, or on two buses. What takes most:"
+    yield Problem(file, table, "load", f"{100 * schedule.utilisation:.0f} %", remedy)
     cyclic = [span for span in schedule.spans if span.period_s is not None]
     inside = [span for span in cyclic if (span.period_s or 0.0) <= schedule.overrun_s]
-    costly = sorted(inside or cyclic, key=lambda span: -read_s(bus.settings, span) / (span.period_s or 1.0))
-    longest = max(cyclic, key=lambda span: read_s(bus.settings, span))
-    for span in costly[:NAMED_MAX]:
-        cost_s = read_s(bus.settings, span)
-        share = 100 * cost_s / (span.period_s or 1.0)
-        remedy = f"{span.count} {_words(span)} take {1000 * cost_s:.0f} ms each time, {share:.1f} % of the bus"
+    shares = {id(span): cost_s[id(span)] / (span.period_s or 1.0) for span in cyclic}
+    for span in sorted(inside or cyclic, key=lambda span: -shares[id(span)])[:NAMED_MAX]:
+        size = f"{span.count} {'bit' if span.table in BIT_TABLES else 'register'}{'s' if span.count > 1 else ''}"
+        remedy = f"{size}, {1000 * cost_s[id(span)]:.0f} ms each time, {100 * shares[id(span)]:.1f} % of the bus"
         yield Problem(file, table, _named(span), f"every {span.period_s:g} s", remedy)
-    if longest not in inside and inside:
-        cost_ms = 1000 * read_s(bus.settings, longest)
-        remedy = f"may just have begun and takes {cost_ms:.0f} ms; a lower write_budget_ms splits it"
-        yield Problem(file, table, _named(longest), f"every {longest.period_s:g} s", remedy)
+    late = [span for span in cyclic if (span.period_s or 0.0) > schedule.overrun_s]
+    if inside and late:
+        blocker = max(late, key=lambda span: cost_s[id(span)])
+        remedy = f"may just have begun and takes {1000 * cost_s[id(blocker)]:.0f} ms; a lower write_budget_ms splits it"
+        yield Problem(file, table, _named(blocker), f"every {blocker.period_s:g} s", remedy)
 
 
 def _named(span: Span) -> str:
     first = next((plan for plan in span.points if plan.period_s == span.period_s), span.points[0])
     more = len(span.points) - 1
     return first.point.id + (f" and {more} more" if more else "")
-
-
-def _words(span: Span) -> str:
-    return "bits" if span.table in ("coil", "discrete") else "registers"
 
 
 # ---------------------------------------------------------------- the page
@@ -183,7 +178,7 @@ def page(taken: Admitted) -> str:
 
 LEGEND = (
     "use: share of the bus's time. worst staleness: age of a value when the next one comes, as the bus runs from its",
-    "start; never more than twice the period without faults. write: longest from order to end, of one or all at once.",
+    "start; at most twice the period while nothing fails or switches. write: longest from order to end: one, all.",
     "use with dead: with 1 or 3 units silent; * some reads come late while a probe waits; - no unit is left.",
 )
 

@@ -16,17 +16,18 @@ from functools import cached_property, lru_cache
 
 from controller.config.plan import BusPlan, DevicePlan, PointPlan
 from controller.fieldbus.planner import Span, gap_s, plan_spans, read_s, wire_s, write_s
+from controller.fieldbus.units import (
+    ONCE_DEADLINE_S,
+    PROBE_FIRST_S,
+    PROBE_SHARE,
+    SILENT_AFTER,
+    TIMEOUT_FACTOR,
+    TIMEOUT_LEAST_S,
+)
 
 US = 1_000_000
 READ_BACK_S = 0.3  # how soon after a write its register is read again
 READ_BACK_US = int(READ_BACK_S * US)
-ONCE_DEADLINE_S = 3.0
-SILENT_AFTER = 3  # failures in a row until a unit counts as silent
-PROBE_LEAST_S = 2.0  # a silent unit is not probed more often
-PROBE_SHARE = 0.05  # of the bus's time, for the probes of all silent units together
-PROBE_TIMEOUT_LEAST_S = 0.03
-PROBE_TIMEOUT_FACTOR = 3.0  # of the unit's own time
-QUIET_S = 0.25  # how long a serial line stays quiet after a timeout
 HORIZON_S = 3600.0  # a bus so nearly full that its demand must be looked at for longer counts as full
 EXCHANGES_MAX = 20_000  # of the timetable played through
 RATES = ("fast", "normal", "slow")
@@ -263,7 +264,8 @@ class Schedule:
     Attributes:
         utilisation: share of the time the bus is busy with reads, refreshed outputs, read-backs; 1.0 is all of it.
         overrun_s: shortest time in which more would have to be done than can be; None when the plan is feasible.
-        staleness: by rate group.
+        work_s: what would have to be done in that time, in seconds of the bus.
+        staleness: by rate group; that of a group is its slowest point's.
         blocking_s: the longest exchange of a read with the silence after it: what a write may have to wait for.
         write_s: longest time from the order to the end of one write, without faults; 0 without outputs.
         writes_s: the same of the last one when all outputs are written at once.
@@ -277,6 +279,7 @@ class Schedule:
     polls_per_s: float
     utilisation: float
     overrun_s: float | None
+    work_s: float
     staleness: Mapping[str, Staleness]
     blocking_s: float
     write_s: float
@@ -290,11 +293,6 @@ class Schedule:
     @property
     def words(self) -> int:
         return sum(span.count for span in self.spans)
-
-
-def rate(span: Span) -> str:
-    """Return the rate group that a span is read in: that of its quickest point."""
-    return next(plan.row.rate for plan in span.points if plan.period_s == span.period_s)
 
 
 def analyse(
@@ -369,15 +367,11 @@ class _Work:
         probe = min(self.spans[device.name], key=lambda span: span.count)
         own_s = self._own_s[device.name]
         own_s = device.profile.link.device_time_ms / 1000 if own_s is None else own_s
-        timeout_s = min(self._settings.timeout_ms / 1000, max(PROBE_TIMEOUT_LEAST_S, PROBE_TIMEOUT_FACTOR * own_s))
+        timeout_s = min(self._settings.timeout_ms / 1000, max(TIMEOUT_LEAST_S, TIMEOUT_FACTOR * own_s))
         cost_s = wire_s(self._settings, probe.table, probe.count) + timeout_s
-        period_s = max(PROBE_LEAST_S, silent * cost_s / PROBE_SHARE)
-        cost_s += gap_s(self._settings, device.profile.link) + self._quiet_s
+        period_s = max(PROBE_FIRST_S, silent * cost_s / PROBE_SHARE)
+        cost_s += gap_s(self._settings, device.profile.link)
         return _task(cost_s, period_s, probe.period_s or ONCE_DEADLINE_S)
-
-    @property
-    def _quiet_s(self) -> float:
-        return QUIET_S if self._settings.kind == "rtu" else 0.0
 
     def relief(self, device: DevicePlan) -> float:
         """Return how much less the bus has to do when ``device`` falls silent."""
@@ -387,7 +381,7 @@ class _Work:
         waits = (
             max(wire_s(self._settings, s.table, s.count) for s in self.spans[device.name])
             + self._settings.timeout_ms / 1000
-            + max(gap_s(self._settings, device.profile.link), self._quiet_s)
+            + gap_s(self._settings, device.profile.link)
             for device in silent
         )
         return SILENT_AFTER * sum(waits)
@@ -409,6 +403,7 @@ class _Work:
             polls_per_s=polls + sum(US / probe.period for probe in probes),
             utilisation=use + sum(probe.cost / probe.period for probe in probes),
             overrun_s=None if over is None else over / US,
+            work_s=0.0 if over is None else (load.blocking(over) + load.demand(over)) / US,
             staleness=self._staleness(load, spans, outputs, feasible=over is None),
             blocking_s=blocking_s,
             write_s=blocking_s + max(writes) if writes else 0.0,
@@ -453,7 +448,7 @@ class _Work:
         seen = timetable(reads, tuple(refreshes))
         groups: dict[str, Staleness] = {}
         for name in RATES:
-            mine = [index for index, span in enumerate(cyclic) if rate(span) == name]
+            mine = [i for i, span in enumerate(cyclic) if any(plan.row.rate == name for plan in span.points)]
             if not mine:
                 continue
             periods = {reads[index].period for index in mine}
