@@ -82,7 +82,9 @@ class Wire:
 @pytest.fixture
 async def line() -> AsyncIterator[tuple[Wire, RtuLink]]:
     wire = Wire()
-    link = RtuLink(Bus(kind="rtu", port=wire.path, baud=115200, parity="none", stop_bits=2, timeout_ms=50))
+    link = RtuLink(
+        Bus(kind="rtu", port=wire.path, baud=115200, parity="none", stop_bits=2, timeout_ms=50, write_budget_ms=100)
+    )
     await link.open()
     yield wire, link
     await link.close()
@@ -183,7 +185,9 @@ async def test_a_lost_line_fails_the_pending_request_at_once(line: tuple[Wire, R
 def test_any_bytes_end_in_an_answer_or_a_named_failure(chunks: list[bytes], genuine: bool) -> None:
     async def run() -> None:
         wire = Wire()
-        link = RtuLink(Bus(kind="rtu", port=wire.path, baud=115200, parity="none", stop_bits=2, timeout_ms=50))
+        link = RtuLink(
+            Bus(kind="rtu", port=wire.path, baud=115200, parity="none", stop_bits=2, timeout_ms=50, write_budget_ms=100)
+        )
         await link.open()
         try:
             answers = [*chunks, frame(1, REPLY)] if genuine else chunks
@@ -217,7 +221,7 @@ async def peer() -> AsyncIterator[tuple[TcpLink, Callable[[Callable[[bytes], byt
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    link = TcpLink(Bus(kind="tcp", host="127.0.0.1", port=port, timeout_ms=100))
+    link = TcpLink(Bus(kind="tcp", host="127.0.0.1", port=port, timeout_ms=100, write_budget_ms=100))
     await link.open()
 
     def set_answer(made: Callable[[bytes], bytes]) -> None:
