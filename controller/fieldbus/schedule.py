@@ -436,7 +436,9 @@ class _Work:
     ) -> dict[str, Staleness]:
         reads = tuple(
             Read(
-                _us(self._read_s(s)), _us(gap_s(self._settings, s.device.profile.link)), s.period_s and _us(s.period_s)
+                _us(self._read_s(s)),
+                _us(gap_s(self._settings, s.device.profile.link)),
+                _us(s.period_s) if s.period_s else None,
             )
             for s in spans
         )
