@@ -10,6 +10,7 @@ import signal
 import uuid
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -61,7 +62,12 @@ class Service:
         self._clock = clock or SystemClock()
         self._store = Store(plan.state_dir)
         self._boot = self._store.boot()
-        self._engine = Engine(plan.pod, self._store.load(), self._clock.monotonic())
+        pod = plan.pod
+        if (
+            self._store.problem
+        ):  # a latched trip may be forgotten: racks that run are taken over, nothing starts by itself
+            pod = replace(pod, autostart=False)
+        self._engine = Engine(pod, self._store.load(), self._clock.monotonic())
         self._inbox: dict[str, Reading] = {}
         self._safety = asyncio.Event()
         self._workers = [BusWorker(bus, self._inbox, self._clock, self._safety.set) for bus in plan.buses]
@@ -236,6 +242,7 @@ class Service:
             "scan_time": round(1000 * took_s, 2),
             "edge_faults": self._edge_faults,
         }
+        self._inbox["controller.store_failing"] = good(bool(self._store.problem), now)
         self._inbox.update({f"controller.{name}": good(float(value), now) for name, value in numbers.items()})
 
     async def _store_changes(self) -> None:

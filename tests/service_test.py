@@ -95,4 +95,10 @@ async def test_a_state_directory_that_can_not_be_written_does_not_stop_control(b
     bench._write_site(bench._wiring())
     running = Running(Service(load_plan(bench.site_file), {}))
     await running.until(lambda: running.number("scans") >= 5)
+    await running.until(
+        lambda: (
+            (view := running.service.view()) is not None
+            and "controller_store_failing" in {alarm.row.id for alarm in view.alarms}
+        )
+    )
     await running.stop()

@@ -262,6 +262,11 @@ def _loop_rows(equipment: Equipment) -> Iterable[AlarmRow]:
 
 def _controller_rows() -> Iterable[AlarmRow]:
     yield AlarmRow(
+        "controller_store_failing", "controller.store_failing", "on", "The controller can't remember", "high",
+        "After a restart, latched trips and acknowledgements may be forgotten; autostart waits for a person.",
+        "Look at the log for the store's own words; make room on the disk or replace it.", on_delay_s=2.0,
+    )  # fmt: skip
+    yield AlarmRow(
         "controller_late", "controller.late_scans", "above", "The controller's scan was late", "medium",
         "Reactions came later than planned.",
         "Look at the load of the controller board; note the time and tell the maker.", limit=0.5,

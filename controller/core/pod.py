@@ -63,7 +63,7 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("chillers_running", "{count}", 0.5),
     ]  # fmt: skip
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
-    points += [Point("pod", "booting", Kind.FLAG)]
+    points += [Point("pod", "booting", Kind.FLAG), Point("controller", "store_failing", Kind.FLAG)]
     points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
     for bus in sorted(set(pod.device_bus.values())):
         points += [Point(bus, name, Kind.FLAG, max_age_s=float("inf")) for name in ("online", "lost")]

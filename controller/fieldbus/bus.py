@@ -67,6 +67,8 @@ class BusWorker:
         self._units = {device.name: Unit(device, plan.settings, now) for device in plan.devices}
         self._points = {plan.point.id: (device, plan) for device in plan.devices for plan in device.points}
         self._writes: dict[str, Write] = {}
+        self._steps: dict[Write, list[list[int]]] = {}  # what is left of command sequences under way
+        self._waiting: dict[str, tuple[Write, float]] = {}  # their writes, and when the next word may go
         self._woken = asyncio.Event()
         self._free_at = 0.0
         self._busy_s = 0.0
@@ -80,6 +82,11 @@ class BusWorker:
         if write.point not in self._writes and len(self._writes) >= WRITES_MAX:
             self.counters["writes dropped"] += 1
             return
+        under_way = self._waiting.get(write.point)
+        if under_way is not None:
+            if under_way[0].value == write.value:
+                return  # its sequence is under way
+            self._steps.pop(self._waiting.pop(write.point)[0], None)
         self._writes[write.point] = write
         self._woken.set()
 
@@ -108,6 +115,8 @@ class BusWorker:
 
     async def _serve(self) -> None:
         self._silent_in_a_row = 0
+        self._waiting.clear()  # a sequence that the link's loss has cut short begins anew, when it is asked for again
+        self._steps.clear()
         while True:
             self._woken.clear()
             self._report()
@@ -117,12 +126,17 @@ class BusWorker:
                 await self._write(write)
                 continue
             now = self._clock.monotonic()
+            step, step_at = min(self._waiting.values(), key=lambda item: item[1], default=(None, now + REPORT_S))
+            if step is not None and step_at <= now:
+                del self._waiting[step.point]
+                await self._write(step)
+                continue
             due, release = self._next(now)
             if due is not None:
                 await self._read(due)
                 continue
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(release - now):
+                async with asyncio.timeout(min(release, step_at) - now):
                     await self._woken.wait()
 
     def _next(self, now: float) -> tuple[Due | None, float]:
@@ -218,15 +232,20 @@ class BusWorker:
             self.counters["writes failed"] += 1  # the gate asks again while it is wanted
             return
         try:
-            steps = encode(plan.row, write.value)
-            current = await self._current(unit, plan) if _needs_current(plan, steps) else None
-            for words in _remaining(plan, steps, current):
-                multiple = device.profile.link.write_multiple
-                await self._transact(
-                    unit, frames.write(device.unit, plan.row.table, plan.row.address, words, multiple=multiple)
-                )
-                if plan.row.step_wait_s and words is not steps[-1]:
-                    await asyncio.sleep(plan.row.step_wait_s)
+            steps = self._steps.pop(write, None)
+            if steps is None:
+                steps = encode(plan.row, write.value)
+                current = await self._current(unit, plan) if _needs_current(plan, steps) else None
+                steps = _remaining(plan, steps, current)
+            words, *later = steps
+            multiple = device.profile.link.write_multiple
+            await self._transact(
+                unit, frames.write(device.unit, plan.row.table, plan.row.address, words, multiple=multiple)
+            )
+            if later:  # the bus is free for others until the next word of the sequence
+                self._steps[write] = later
+                self._waiting[write.point] = (write, self._clock.monotonic() + plan.row.step_wait_s)
+                return
         except (NoReply, WrongReply) as error:
             self.counters["writes failed"] += 1
             self._failed(unit, error)

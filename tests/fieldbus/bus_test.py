@@ -107,6 +107,29 @@ async def test_a_command_sequence_starts_a_drive_and_never_stops_a_running_one(r
     assert not [event for event in events if event.kind == BROKEN or not event.value]
 
 
+async def test_the_bus_is_free_between_the_words_of_a_sequence(rig: Rig) -> None:
+    rig.start("water")
+    await rig.until(all_read(rig, ["fws_pump_1", "leak_1"]), 20)
+    worker = rig.workers["water"]
+    rig.write("fws_pump_1.run_cmd", True)
+    begun = worker.counters["transactions"]
+    written = worker.counters["writes"]
+    await rig.until(lambda: worker.counters["writes"] > written)
+    assert worker.counters["transactions"] - begun >= 6 + 4, "five words, one look before, and reads in between"
+
+
+async def test_a_stop_beats_the_rest_of_a_start(rig: Rig) -> None:
+    rig.start("water")
+    await rig.until(all_read(rig, ["fws_pump_1"]), 20)
+    rig.write("fws_pump_1.run_cmd", True)
+    await asyncio.sleep(0.15)  # within the sequence of five words, 0.1 s apart
+    rig.write("fws_pump_1.run_cmd", False)
+    await rig.until(lambda: rig.workers["water"].counters["writes"] >= 1)
+    await asyncio.sleep(1.0)
+    assert rig.value("fws_pump_1.running") is False
+    assert not any(event.value for event in rig.bench.record.events if event.point == "running")
+
+
 async def test_a_silent_device_is_left_alone_and_the_others_go_on(rig: Rig) -> None:
     rig.start("field")
     await rig.until(all_read(rig, ["meter_a", "room_1"]), 20)
