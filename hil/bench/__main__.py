@@ -7,12 +7,12 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 
-from hil.bench import rtu_utilisation
+from hil.bench import rtu_map, rtu_utilisation
 from hil.bench.master import quiet
 from hil.bench.result import Missing, Result
 
 Measure = Callable[[bool], Iterable[Result]]
-MODULES: tuple[ModuleType, ...] = (rtu_utilisation,)
+MODULES: tuple[ModuleType, ...] = (rtu_utilisation, rtu_map)
 MEASUREMENTS: Mapping[str, Measure] = {module.NAME: module.measure for module in MODULES}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from controller.config.enclosure import Bus
@@ -15,6 +15,7 @@ from hil.wire.tcp import LOOPBACK
 
 SATURATED_S = 1e-6  # a poll period that is always over: the worker has something to read all the time
 MAX_AGE_S = 3600.0
+STILL = 0xFFF0  # the bits of a moving register that stay
 
 
 def word(unit: int, address: int) -> int:
@@ -23,11 +24,17 @@ def word(unit: int, address: int) -> int:
 
 
 def serial(port: str, baud: int, timeout_ms: int = 500) -> Bus:
-    return Bus(kind="rtu", timeout_ms=timeout_ms, port=port, baud=baud, parity="none", stop_bits=2)  # type: ignore[arg-type]
+    return _bus(kind="rtu", timeout_ms=timeout_ms, port=port, baud=baud, parity="none", stop_bits=2)
 
 
 def tcp(port: int, timeout_ms: int = 500) -> Bus:
-    return Bus(kind="tcp", timeout_ms=timeout_ms, host=LOOPBACK, port=port)
+    return _bus(kind="tcp", timeout_ms=timeout_ms, host=LOOPBACK, port=port)
+
+
+def _bus(**settings: Any) -> Bus:
+    if "write_budget_ms" in Bus.model_fields:  # spans are as long as the device takes, whatever waits meanwhile
+        settings["write_budget_ms"] = 5000
+    return Bus.model_validate(settings)
 
 
 def row(address: int, words: int = 1, **more: Any) -> Row:
@@ -48,11 +55,13 @@ def device(
     device_time_s: float = 0.005,
     max_read_words: int = 125,
     max_hole_words: int = 0,
+    barriers: Sequence[int] = (),
 ) -> DevicePlan:
     """Return a device with ``rows``, all read each ``period_s`` (or each its own), needing no pause but t3.5."""
     link = {
         "max_read_words": max_read_words,
         "max_hole_words": max_hole_words,
+        "barriers": list(barriers),
         "device_time_ms": 1000 * device_time_s,
     }
     tables = ProfileTables.model_validate(

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 import tempfile
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from hil.bench.child import Child, Orders
-from hil.bench.plans import word
+from hil.bench.plans import STILL, word
 from hil.wire.rtu import Exchange, RtuLine, exchange_s
 
 SPIN_S = 0.0004
@@ -26,6 +26,7 @@ class Line:
     units: tuple[int, ...]
     device_time_s: float = 0.005
     silent: tuple[int, ...] = ()
+    moving: bool = False
     path: str = ""
 
     @property
@@ -40,23 +41,32 @@ class Line:
 
 
 class Words:
-    """A unit every register of which holds ``word`` of its address; writes are taken and change nothing."""
+    """A unit every register of which holds ``word`` of its address; writes are taken and change nothing.
 
-    def __init__(self, unit: int, device_time_s: float) -> None:
+    Where it is ``moving``, the lowest four bits of every register count how often it was read.
+    """
+
+    def __init__(self, unit: int, device_time_s: float, *, moving: bool) -> None:
         self.unit = unit
+        self.moving = moving
+        self.reads: Counter[int] = Counter()
         self.device_time_s = device_time_s
         self.silent = False
         self.refusal = 0
 
     def read(self, table: str, address: int, count: int) -> Sequence[int]:  # noqa: ARG002  all tables are alike
-        return [word(self.unit, at) for at in range(address, address + count)]
+        held = [word(self.unit, at) for at in range(address, address + count)]
+        if not self.moving:
+            return held
+        self.reads[address] += 1
+        return [value & STILL | self.reads[address] & ~STILL & 0xFFFF for value in held]
 
     def write(self, table: str, address: int, values: Sequence[int]) -> None:
         """Take the words."""
 
 
 async def serve(line: Line) -> tuple[str, Orders]:
-    units = {unit: Words(unit, line.device_time_s) for unit in line.units}
+    units = {unit: Words(unit, line.device_time_s, moving=line.moving) for unit in line.units}
     for unit in line.silent:
         units[unit].silent = True
     wire = RtuLine(units, line.baud, Path(line.path), exchanges=deque(), spin_s=SPIN_S)
@@ -79,10 +89,11 @@ async def serve(line: Line) -> tuple[str, Orders]:
 @contextlib.contextmanager
 def served(line: Line) -> Iterator[Child]:
     """Run the line's slaves; ``told`` is the path of the port a master opens."""
-    with tempfile.TemporaryDirectory(prefix="podkeeper-measure-") as folder:
-        placed = Line(line.baud, line.units, line.device_time_s, line.silent, f"{folder}/line")
-        with Child(serve, placed, realtime=True) as child:
-            yield child
+    with (
+        tempfile.TemporaryDirectory(prefix="podkeeper-measure-") as folder,
+        Child(serve, replace(line, path=f"{folder}/line"), realtime=True) as child,
+    ):
+        yield child
 
 
 @dataclass(frozen=True, slots=True)
