@@ -7,12 +7,20 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 
-from hil.bench import dead_units, rtu_map, rtu_utilisation, tcp_rate, write_latency, wrong_values
+from hil.bench import dead_units, poll_cost, rtu_map, rtu_utilisation, tcp_rate, write_latency, wrong_values
 from hil.bench.master import quiet
 from hil.bench.result import Missing, Result
 
 Measure = Callable[[bool], Iterable[Result]]
-MODULES: tuple[ModuleType, ...] = (rtu_utilisation, rtu_map, wrong_values, dead_units, write_latency, tcp_rate)
+MODULES: tuple[ModuleType, ...] = (
+    rtu_utilisation,
+    rtu_map,
+    poll_cost,
+    wrong_values,
+    dead_units,
+    write_latency,
+    tcp_rate,
+)
 MEASUREMENTS: Mapping[str, Measure] = {module.NAME: module.measure for module in MODULES}
 
 
