@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: venv demo test check lock clean
+.PHONY: venv demo test check docs lock clean
 
 venv: $(STAMP)
 
@@ -29,6 +29,9 @@ check: $(STAMP)
 
 test: check
 	$(BIN)/python -m pytest -q
+
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
 
 # Needs pip-tools; run it by hand after changing the dependencies in pyproject.toml.
 lock:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import selectors
 import signal
 import uuid
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from functools import partial
 from importlib.metadata import version
@@ -34,11 +36,21 @@ COMMAND_TTL_S = 5.0
 EARLY_SCAN_S = 0.02  # a chattering safety input may not turn the scan into a busy loop
 CONSOLE_BAUD = 115200
 EDGE_RESTART_S = 5.0
+RECENT_S = 600.0  # how long a late scan or a failed edge keeps its alarm up
+RECENT_MAX = 1000
 FAREWELL_S = 3.0  # how long a stopping controller may take to say so to its broker
 
 Edge = Callable[[], Awaitable[None]]
 
 _log = structlog.get_logger("service")
+
+
+def precise_loop() -> asyncio.AbstractEventLoop:
+    """Return an event loop whose waits are exact to a tenth of a millisecond.
+
+    epoll rounds them up to whole milliseconds, which is half the silence between two frames at 19200 baud.
+    """
+    return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
 class Service:
@@ -63,6 +75,8 @@ class Service:
         self._scans = 0
         self._overruns = 0
         self._edge_faults = 0
+        self._late: deque[float] = deque(maxlen=RECENT_MAX)
+        self._recent_faults: deque[float] = deque(maxlen=RECENT_MAX)
 
     # What the console sees of the service (console.session.Desk).
 
@@ -139,6 +153,7 @@ class Service:
                 await edge()
             except Exception:
                 self._edge_faults += 1
+                self._recent_faults.append(self.now())
                 _log.exception("an edge failed and is started again", edge=name, faults=self._edge_faults)
                 await asyncio.sleep(EDGE_RESTART_S)
             else:
@@ -159,7 +174,9 @@ class Service:
                 self._notifier.watchdog()
             while deadline <= ended:
                 deadline += period
-                self._overruns += deadline <= ended
+                if deadline <= ended:
+                    self._overruns += 1
+                    self._late.append(ended)
             await asyncio.sleep(EARLY_SCAN_S)
             await self._next_scan(deadline, stopping)
 
@@ -180,8 +197,13 @@ class Service:
             self._writers[write.point].submit(write)
         answers = {outcome.id: outcome for outcome in effects.outcomes}
         for command, future in commands.items():
+            answer = answers[command.id]
+            _log.info(
+                "command", principal=command.principal, operation=command.operation, target=command.target,
+                accepted=answer.accepted, code=answer.code,
+            )  # fmt: skip
             if not future.done():
-                future.set_result(answers[command.id])
+                future.set_result(answer)
         self._tell(effects)
         retained = self._link.fresh()
         if retained is not None:
@@ -201,13 +223,16 @@ class Service:
             _log.warning("alarm", id=alarm.row.id, state=alarm.state.name, title=alarm.row.title, value=alarm.value)
         for denial in effects.denials:
             _log.warning("output denied", point=denial.point, value=denial.value, reason=denial.reason)
-        for outcome in effects.outcomes:
-            _log.info("command", principal=outcome.principal, accepted=outcome.accepted, code=outcome.code)
 
     def _health(self, now: float, took_s: float) -> None:
+        for times in (self._late, self._recent_faults):
+            while times and now - times[0] > RECENT_S:
+                times.popleft()
         numbers = {
             "scans": self._scans,
             "overruns": self._overruns,
+            "late_scans": len(self._late),
+            "recent_edge_faults": len(self._recent_faults),
             "scan_time": round(1000 * took_s, 2),
             "edge_faults": self._edge_faults,
         }

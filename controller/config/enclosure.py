@@ -67,11 +67,12 @@ class Table:
 
 
 class Rates(Strict):
-    """Poll period of each rate group."""
+    """Poll period of each rate group; ``best_effort`` names those that may be read less often on a bus that is full."""
 
     fast_s: Annotated[float, Field(ge=0.1, le=5)]
     normal_s: Annotated[float, Field(ge=0.2, le=30)]
     slow_s: Annotated[float, Field(ge=1, le=600)]
+    best_effort: list[Literal["normal", "slow"]]
 
 
 class Scan(Strict):
@@ -79,10 +80,11 @@ class Scan(Strict):
 
 
 class Bus(Strict):
-    """One wire or one TCP connection."""
+    """One wire or one TCP connection. No single read may keep a write waiting longer than ``write_budget_ms``."""
 
     kind: Literal["rtu", "tcp"]
     timeout_ms: Annotated[int, Field(ge=20, le=5000)]
+    write_budget_ms: Annotated[int, Field(ge=5, le=5000)]
     port: str | Annotated[int, Field(ge=1, le=65535)]
     baud: Literal[1200, 2400, 4800, 9600, 19200, 38400, 57600, 115200] | None = None
     parity: Literal["none", "even", "odd"] | None = None

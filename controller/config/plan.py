@@ -67,6 +67,7 @@ class Plan:
     site: str
     revision: str
     scan_s: float
+    best_effort: tuple[str, ...]  # rate groups that may be stretched
     state_dir: Path
     buses: tuple[BusPlan, ...]
     pod: Pod
@@ -252,6 +253,7 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         site=enclosure.site,
         revision=_revision(document, profiles),
         scan_s=enclosure.scan.period_ms / 1000,
+        best_effort=tuple(enclosure.rates.best_effort),
         state_dir=Path(enclosure.state_dir),
         buses=buses,
         pod=pod,

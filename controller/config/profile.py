@@ -7,6 +7,7 @@ Addresses are the 0-based numbers that go into the Modbus PDU.
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -25,13 +26,19 @@ Address = Annotated[int, Field(ge=0, le=0xFFFF)]
 UNITS = (
     "", "%", "Cel", "K", "kPa", "L/min", "kW", "kVA", "kvar", "kWh", "kvarh", "V", "A", "mA", "uA", "Hz", "{rpm}",
     "h", "min", "s", "ms", "L", "m", "Ohm", "Pa", "deg", "Nm", "{count}", "{pH}", "uS/cm",
+    "kVAh", "A.h", "m3/h", "%/s",
 )  # fmt: skip
 DeviceClass = Literal[
     "pump", "valve", "chiller", "fan", "cdu", "pdu", "meter", "battery", "leak_detector", "sensor", "remote_io", "rack"
 ]
 WORDS = {
-    "int16": 1, "uint16": 1, "int32": 2, "uint32": 2, "int64": 4, "uint64": 4, "float32": 2, "float64": 4, "bool": 1
+    "int8l": 1, "int8h": 1, "uint8l": 1, "uint8h": 1, "int16": 1, "uint16": 1, "int24": 2, "uint24": 2,
+    "int32": 2, "uint32": 2, "int48": 3, "uint48": 3, "int64": 4, "uint64": 4,
+    "float16": 1, "float32": 2, "float64": 4, "bcd16": 1, "bcd32": 2, "bcd64": 4, "bool": 1,
 }  # fmt: skip
+READ_WORDS_MAX = 125
+EXPONENT_MAX = 10  # largest power of ten that a scale-factor register may hold (SunSpec: -10 to 10)
+OPEN = "Find out and state it before use."  # what an importer writes where only a person can know
 WRITABLE_TABLES = ("holding", "coil")
 
 
@@ -100,17 +107,25 @@ class Repeat(Strict):
     first: Annotated[int, Field(ge=0, le=128)] = 1
 
 
+Rules = tuple[tuple[bool, str, str], ...]  # what is wrong when true, at which key, and its remedy
+
+
 class Row(Strict):
     """One point of a device and the register it lives in. Engineering value = raw x scale + offset."""
 
     table: Literal["holding", "input", "coil", "discrete"]
     address: Address
-    type: Literal["int16", "uint16", "int32", "uint32", "int64", "uint64", "float32", "float64", "text", "bool"] = (
-        "uint16"
-    )
+    type: Literal[
+        "int8l", "int8h", "uint8l", "uint8h", "int16", "uint16", "int24", "uint24", "int32", "uint32", "int48",
+        "uint48", "int64", "uint64", "float16", "float32", "float64", "bcd16", "bcd32", "bcd64", "text", "bool",
+    ] = "uint16"  # fmt: skip
     words: Annotated[int, Field(ge=1, le=64)] | None = None
-    word_order: Literal["big", "little"] = "big"
+    word_order: Literal["big", "little", "swapped_pairs", "swapped_halves"] = "big"
+    byte_order: Literal["big", "little"] = "big"
+    lane: Literal["both", "low", "high"] = "both"
+    field: Annotated[list[int], Field(min_length=2, max_length=2)] | None = None
     scale: float = 1.0
+    scale_from: Address | None = None
     offset: float = 0.0
     unit: str = ""
     access: Literal["r", "rw", "w"] = "r"
@@ -144,9 +159,14 @@ class Row(Strict):
         return Kind.BITS if self.bits else Kind.NUMBER
 
     @cached_property
-    def width(self) -> int:
-        """How many registers (or bits of a bit table) the value takes."""
+    def value_words(self) -> int:
+        """How many registers (or bits of a bit table) the value itself takes."""
         return self.words if self.type == "text" and self.words else WORDS.get(self.type, 1)
+
+    @property
+    def width(self) -> int:
+        """How many registers are read for it: up to its scale factor, so that both always come from one answer."""
+        return self.value_words if self.scale_from is None else self.scale_from - self.address + 1
 
     @cached_property
     def on_words(self) -> tuple[int, ...]:
@@ -159,8 +179,14 @@ class Row(Strict):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        for wrong, key, remedy in (*self._kind_rules(), *self._layout_rules(), *self._number_rules()):
+            if wrong:
+                raise misplaced(key, remedy)
+        return self
+
+    def _kind_rules(self) -> Rules:
         bits_table, flag = self.table in ("coil", "discrete"), self.bit is not None or self.on is not None
-        for wrong, key, remedy in (
+        return (
             (self.unit not in UNITS, "unit", f"allowed: {', '.join(filter(None, UNITS))}"),
             (self.access != "r" and self.table not in WRITABLE_TABLES, "access", f'a {self.table} is read-only: "r"'),
             (self.type == "text" and not self.words, "words", "required with type text: its number of registers"),
@@ -171,17 +197,45 @@ class Row(Strict):
             (bool(self.bits) and not self.type.startswith("uint"), "type", "named bits need an unsigned type"),
             (self.bit is not None and self.on is not None, "bit", "give either bit, or on and off"),
             (self.on is not None and self.access != "r" and self.off is None, "off", "required to write a flag"),
+        )
+
+    def _layout_rules(self) -> Rules:
+        flag, bits = self.bit is not None or self.on is not None, 16 * self.value_words
+        low, size = self.field or (0, bits)
+        shared = self.field is not None or self.type.startswith(("int8", "uint8"))
+        wide = self.word_order.startswith("swapped") and self.value_words != WORDS["uint64"]
+        return (
+            (wide, "word_order", "only a value of four registers has halves and pairs"),
+            (
+                self.byte_order != "big" and (flag or self.type == "bool"),
+                "byte_order",
+                "count bits in the word as sent",
+            ),
+            (self.lane != "both" and self.type != "text", "lane", "only for type text; int8l and uint8h are numbers"),
+            (self.field is not None and not self.type.startswith("uint"), "field", "bits of an unsigned type only"),
+            (self.field is not None and (flag or bool(self.bits)), "field", "give either a field, or bits or a flag"),
+            (not 0 <= low < low + size <= bits, "field", f"allowed: [lowest bit, how many bits] of {bits}"),
+            (shared and self.access != "r", "access", "a part of a register can't be written"),
+        )
+
+    def _number_rules(self) -> Rules:
+        near = self.scale_from is None or self.value_words < self.width <= READ_WORDS_MAX
+        plain = self.scale_from is None or (self.kind is Kind.NUMBER and self.access == "r")
+        return (
+            (not near, "scale_from", f"allowed: a register after the value, {READ_WORDS_MAX} in all with it"),
+            (not plain, "scale_from", "only for a number that is read"),
             (self.kind is Kind.NUMBER and self.range is None, "range", "required for a number: [low, high]"),
             (self.range is not None and not self.range[0] < self.range[1], "range", "allowed: [low, high], low < high"),
             (not math.isfinite(self.scale) or self.scale == 0, "scale", "allowed: a finite number other than 0"),
             (not all(map(math.isfinite, (self.offset, *(self.range or ())))), "range", "allowed: finite numbers"),
             (self.address + self.width > 0x10000, "address", f"{self.width} registers from here run past 65535"),
             (not all(map(_is_int, self.enum)), "enum", "its keys are whole numbers"),
-            (not all(_is_int(n) and 0 <= int(n) < 16 * self.width for n in self.bits), "bits", "bit numbers only"),
-        ):
-            if wrong:
-                raise misplaced(key, remedy)
-        return self
+            (
+                not all(_is_int(n) and 0 <= int(n) < 16 * self.value_words for n in self.bits),
+                "bits",
+                "bit numbers only",
+            ),
+        )
 
     @property
     def texts(self) -> dict[int, str]:
@@ -192,15 +246,46 @@ def _is_int(text: str) -> bool:
     return text.removeprefix("-").isdigit()
 
 
+def type_limits(kind: str) -> tuple[float, float]:
+    """Return the lowest and the highest raw number that a register type holds."""
+    if kind.startswith("float"):
+        high = {"float16": 65504.0, "float32": 3.4028234663852886e38, "float64": sys.float_info.max}[kind]
+        return -high, high
+    size = int("".join(filter(str.isdigit, kind)))
+    if kind.startswith("bcd"):
+        return 0, 10 ** (size // 4) - 1
+    return (-(1 << size - 1), (1 << size - 1) - 1) if kind.startswith("int") else (0, (1 << size) - 1)
+
+
+class Probe(Strict):
+    """The registers that tell whether the device answers, and what they hold when it is this model."""
+
+    table: Literal["holding", "input"] = "holding"
+    address: Address
+    words: Annotated[int, Field(ge=1, le=READ_WORDS_MAX)] = 1
+    expect: Word | str | None = None
+
+
 class Link(Strict):
     """What the device bears on the wire."""
 
     max_read_words: Annotated[int, Field(ge=1, le=125)]
     max_hole_words: Annotated[int, Field(ge=0, le=124)] = 0
     barriers: list[Address] = []
+    forbidden: list[Annotated[list[Address], Field(min_length=2, max_length=2)]] = []
     min_gap_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     device_time_ms: Annotated[float, Field(ge=0, le=5000)]
     write_multiple: bool = False
+
+    def refusal(self, row: Row) -> str:
+        """Return why the device can't be asked for ``row`` in one read, or nothing."""
+        if row.access == "w":
+            return ""
+        if any(first < row.address + row.width and row.address <= last for first, last in self.forbidden):
+            return "lies in a range of [link] forbidden; correct one of them"
+        if row.width > self.max_read_words and row.table not in ("coil", "discrete"):
+            return f"{row.width} registers long; [link] max_read_words = {self.max_read_words}"
+        return ""
 
 
 class Expectation(Strict):
@@ -239,6 +324,7 @@ class ProfileTables(Strict):
     notes: str = ""
     site_points: bool = False
     link: Link
+    probe: Probe | None = None
     comm_loss: CommLoss
     points: dict[str, Row] = {}
     golden: list[Golden] = []
@@ -307,10 +393,12 @@ def _name_problems(document: Document, tables: ProfileTables) -> Iterator[Proble
                 (*here, "name"), name, f"allowed: text matching {NAME_PATTERN}, with {{n}} in a repeated row"
             )
         last = row.address + (row.repeat.count - 1) * row.repeat.step if row.repeat else row.address
-        if last + row.width > 0x10000:
+        if last + row.value_words > 0x10000:
             yield document.problem(
                 (*here, "repeat"), row.repeat and row.repeat.count, "the last row runs past address 65535"
             )
+        if row.repeat and row.scale_from is not None and last + row.value_words > row.scale_from:
+            yield document.problem((*here, "repeat"), row.repeat.count, "the last row runs past its scale factor")
 
 
 def class_problems(document: Document, profile: Profile) -> Iterator[Problem]:
@@ -342,6 +430,9 @@ def _reference_problems(document: Document, profile: Profile) -> Iterator[Proble
         for name in golden.values:
             if name not in profile.rows:
                 yield document.problem(("golden", index, "values", name), None, "no such point in this profile")
+    for name, row in profile.rows.items():
+        if refusal := profile.link.refusal(row):
+            yield document.problem(("points", name, "address"), row.address, refusal)
     for name, row in profile.tables.points.items():
         if not row.source:
             yield document.problem(

@@ -76,10 +76,11 @@ HELP: Mapping[str, tuple[str, str, str]] = {
     ),
     "alarms": ("alarms", "standing alarms: what they mean and what to do", "The most urgent one comes first."),
     "mode": (
-        "mode [start|stop|reset|maintain|release]",
+        "mode [start|stop|reset|energise|maintain|release]",
         "the mode, or ask for another",
         "start: from OFF through all checks to NORMAL. stop: racks off, loop cooled down, OFF. "
         "reset: after the cause of a trip or of a failed machine is gone. "
+        "energise: in NORMAL, put on racks that are off. "
         "maintain: from OFF, automatic control leaves everything as it is. release: back from it.",
     ),
     "ack": (

@@ -1,23 +1,18 @@
-"""The console on a serial line. The only importer of pyserial here: it opens and sets the line, the loop does the rest.
-
-pyserial's own write spins while a line takes nothing (a terminal that sent XOFF), so bytes go through the descriptor.
-"""
+"""The console on a serial line."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import termios
 from collections.abc import Sequence
 from pathlib import Path
 
-import serial
 import structlog
 
 from controller.console.session import Desk, Session
 from controller.console.talk import CHUNK, STALLED_S, Manner, talk
 from controller.log import Repeats
+from controller.serialport import close_port, open_port
 
 BACK_OFF_S = (1.0, 2.0, 4.0, 8.0, 16.0, 30.0)
 QUIET_S = 1.0  # of silence, until typing is heard again after more than that
@@ -36,12 +31,12 @@ async def serve_tty(path: str, baud: int, desk: Desk, *, back_off_s: Sequence[fl
     tries = 0
     while True:
         try:
-            line = await _opened(path, baud)
+            line = await open_port(path, baud)
         except (OSError, ValueError) as error:  # serial.SerialException is an OSError
             repeats.failed(path, reason=str(error))
         else:
             repeats.worked(path)
-            port = _Port(line)
+            port = _Port(line.descriptor)
             try:
                 while True:
                     tries = 0
@@ -50,51 +45,16 @@ async def serve_tty(path: str, baud: int, desk: Desk, *, back_off_s: Sequence[fl
                 repeats.failed(path, reason=str(error))
             finally:
                 port.stop()
-                await _closed(line)
+                await close_port(line)
         await asyncio.sleep(back_off_s[min(tries, len(back_off_s) - 1)])
         tries += 1
-
-
-async def _opened(path: str, baud: int) -> serial.Serial:
-    """Open the line in a thread: a modem or a USB adapter may take its time."""
-    opening = asyncio.get_running_loop().run_in_executor(None, _open, path, baud)
-    try:
-        return await asyncio.shield(opening)
-    except asyncio.CancelledError:
-        opening.add_done_callback(_close_late)
-        raise
-
-
-def _open(path: str, baud: int) -> serial.Serial:
-    try:
-        line = serial.Serial(path, baud, timeout=0, exclusive=True)
-    except termios.error as error:  # no OSError: what pyserial lets through from a line that goes while it is opened
-        raise OSError(*error.args) from error
-    os.set_blocking(line.fileno(), False)
-    return line
-
-
-def _close_late(opening: asyncio.Future[serial.Serial]) -> None:
-    if not opening.cancelled() and opening.exception() is None:
-        opening.result().close()
-
-
-async def _closed(line: serial.Serial) -> None:
-    """Close in a thread, and drop what waits to be sent: a close may otherwise wait for it."""
-
-    def close() -> None:
-        for step in (line.reset_output_buffer, line.close):
-            with contextlib.suppress(OSError, termios.error):
-                step()
-
-    await asyncio.shield(asyncio.get_running_loop().run_in_executor(None, close))
 
 
 class _Port:
     """An open line as a Port."""
 
-    def __init__(self, line: serial.Serial) -> None:
-        self._fd = line.fileno()
+    def __init__(self, descriptor: int) -> None:
+        self._fd = descriptor
         self._loop = asyncio.get_running_loop()
         self._typed = bytearray()
         self._deaf_until = float("-inf")

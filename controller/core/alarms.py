@@ -180,6 +180,7 @@ class Equipment:
     expected: Sequence[tuple[str, Value]]
     pumps: Sequence[str]
     leaks: Sequence[str]
+    watched: Sequence[str]
     epo: str
     level_ok: str
     sources: Mapping[str, Sequence[str]]
@@ -244,6 +245,11 @@ def _loop_rows(equipment: Equipment) -> Iterable[AlarmRow]:
         on_delay_s=10.0, unless=equipment.causes("dew_point"),
     )  # fmt: skip
     yield AlarmRow(
+        "pod_racks_off", "pod.racks_off", "above", "Racks are off while the pod is in NORMAL", "medium",
+        "Less work is done; nothing is in danger.",
+        "Find out why they went off; reset a trip; then order mode energise.", limit=0.5, on_delay_s=60.0,
+    )  # fmt: skip
+    yield AlarmRow(
         "pod_level_low", equipment.level_ok, "off", "Reservoir level low", "critical",
         "Pumps may draw air.", "Look for a leak; fill the reservoir.", on_delay_s=5.0,
     )  # fmt: skip
@@ -256,12 +262,12 @@ def _loop_rows(equipment: Equipment) -> Iterable[AlarmRow]:
 
 def _controller_rows() -> Iterable[AlarmRow]:
     yield AlarmRow(
-        "controller_late", "controller.overruns", "above", "The controller's scan was late", "medium",
+        "controller_late", "controller.late_scans", "above", "The controller's scan was late", "medium",
         "Reactions came later than planned.",
         "Look at the load of the controller board; note the time and tell the maker.", limit=0.5,
     )  # fmt: skip
     yield AlarmRow(
-        "controller_edge_failed", "controller.edge_faults", "above", "A part of the controller failed", "high",
+        "controller_edge_failed", "controller.recent_edge_faults", "above", "A part of the controller failed", "high",
         "The part was started again; a bus, the BMS link or the console was away meanwhile.",
         "Keep the log and tell the maker.", limit=0.5,
     )  # fmt: skip
@@ -279,7 +285,7 @@ def _equipment_rows(equipment: Equipment) -> Iterable[AlarmRow]:
     for pump in equipment.pumps:
         yield AlarmRow(
             f"{pump}_failed", f"{pump}.failed", "on", f"{pump} failed", "high",
-            "The other pumps take over; no spare is left.",
+            "The other pumps take over; there is one spare less.",
             "Check the drive and its supply; reset when repaired.", unless=(f"{pump}.fault",),
         )  # fmt: skip
     for point in equipment.leaks:
@@ -288,6 +294,11 @@ def _equipment_rows(equipment: Equipment) -> Iterable[AlarmRow]:
             name, point, "on", f"Leak seen by {point}", "critical",
             "Coolant near live parts; a rack leak that stays takes its rack off.",
             "Go and look; dry and repair before the reset.", on_delay_s=1.0,
+        )  # fmt: skip
+    for point in equipment.watched:
+        yield AlarmRow(
+            point.replace(".", "_"), point, "on", f"{point} is on", "high",
+            "See the enclosure file for what it is wired to.", "Go and look.", on_delay_s=5.0,
         )  # fmt: skip
     for device, sort in equipment.device_class.items():
         if sort == "leak_detector":

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from controller.core import loops, modes
 from controller.core.alarms import Alarm, AlarmState
-from controller.core.blocks import vote
+from controller.core.blocks import Ramp, vote
 from controller.core.image import Image
 from controller.core.pod import Pod
 from controller.core.points import Reading, bad, good
@@ -23,17 +23,19 @@ def dew_point_c(pod: Pod, image: Image) -> float | None:
     return max(dews, default=None)
 
 
-def derived(pod: Pod, image: Image, setpoint_c: float, *, wanted: bool) -> dict[str, Reading]:
+def derived(pod: Pod, image: Image, setpoint_c: float, follow: Ramp, *, wanted: bool) -> dict[str, Reading]:
     """Return the readings of the pseudo-device ``pod`` that follow from the image.
 
     Args:
         setpoint_c: supply temperature setpoint in force.
+        follow: the need as the pumps can follow it; a rise of load is no loss of flow while they ramp.
         wanted: whether the loop is meant to run; without that its ratio and error mean nothing.
     """
     supply = vote(image.numbers(pod.tcs.supply_temps), safer_is_high=True)
     it_power = it_power_kw(pod.power, pod.racks, image)
     dew = dew_point_c(pod, image)
     needed = loops.flow_needed_lpm(pod.tcs, it_power)
+    reachable = follow.step(needed, image.at)
     flow = image.number(pod.tcs.flow, otherwise=None)
     numbers: dict[str, float | None] = {
         "supply_temp": supply,
@@ -41,7 +43,7 @@ def derived(pod: Pod, image: Image, setpoint_c: float, *, wanted: bool) -> dict[
         "fws_supply_temp": vote(image.numbers(pod.fws.supply_temps), safer_is_high=True),
         "flow": flow,
         "flow_needed": needed,
-        "flow_ratio": 100 * flow / needed if flow is not None and wanted else None,
+        "flow_ratio": 100 * flow / reachable if flow is not None and wanted else None,
         "it_power": it_power,
         "dew_point": dew,
         "dew_margin": supply - dew if supply is not None and dew is not None else None,
@@ -95,6 +97,11 @@ def complete(pod: Pod, image: Image) -> bool:
     return all(image.usable(name) for name, point in pod.points.items() if point.safety)
 
 
+def any_energised(pod: Pod, image: Image) -> bool:
+    """True unless every outlet is known to be off: what can't be read may be on."""
+    return any(rack.energised(image) for rack in pod.racks)
+
+
 def any_rack_on(pod: Pod, image: Image) -> bool:
     """True when an outlet of any rack is known to be on."""
     return any(image.flag(outlet, otherwise=False) for rack in pod.racks for outlet in rack.outlets)
@@ -146,10 +153,15 @@ def loop_ready(pod: Pod, image: Image, standing: Iterable[Alarm]) -> bool:
     )
 
 
-def cooled(pod: Pod, image: Image, elapsed_s: float) -> bool:
-    """Return whether COOLDOWN has removed the heat: racks off, run-on time over, supply and return even."""
+def cooled(pod: Pod, image: Image, elapsed_s: float, racks_off_s: float) -> bool:
+    """Return whether COOLDOWN has removed the heat: racks off, run-on time over, supply and return even.
+
+    Args:
+        elapsed_s: since COOLDOWN began.
+        racks_off_s: since the last rack went off.
+    """
     times = pod.startup
-    if any(rack.energised(image) for rack in pod.racks) or elapsed_s < times.cooldown_min_s:
+    if any_energised(pod, image) or min(elapsed_s, racks_off_s) < times.cooldown_min_s:
         return False
     supply = image.number("pod.supply_temp", otherwise=None)
     back = image.number("pod.return_temp", otherwise=None)

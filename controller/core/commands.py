@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Operation = Literal["start", "stop", "reset", "ack", "maintain", "release"]
-OPERATIONS: tuple[Operation, ...] = ("start", "stop", "reset", "ack", "maintain", "release")
+Operation = Literal["start", "stop", "reset", "ack", "maintain", "release", "energise"]
+OPERATIONS: tuple[Operation, ...] = ("start", "stop", "reset", "ack", "maintain", "release", "energise")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +45,7 @@ ALLOWED_MODES: dict[str, tuple[str, ...]] = {
     "ack": ("",),
     "maintain": ("OFF",),
     "release": ("MAINTENANCE",),
+    "energise": ("NORMAL",),
 }
 
 

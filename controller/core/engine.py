@@ -7,16 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.core import alarms, assess, loops, modes
-from controller.core.blocks import Delay
+from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome, judge
 from controller.core.image import Image, freeze
 from controller.core.interlocks import Denial, Gate, Interlocks, Permits, Write
 from controller.core.pod import Pod, alarm_rows, interlock_rows, outputs, pod_points
 from controller.core.points import Reading, Value, good
-from controller.core.power import EnergiseSequence, off_demands, pending
+from controller.core.power import DeenergiseSequence, EnergiseSequence, off_demands, pending
 from controller.core.sequences import Demand, RunSequence, RunState, lead
 
 VALVE_OPEN_PCT = 100.0
+REACHABLE_SHARE = 0.5  # of the pumps' own ramp: how fast protection expects the flow to follow a rising need
 TAKE_OVER_S = 30.0  # after taking over running equipment nothing is stopped for so long
 
 
@@ -24,27 +25,27 @@ TAKE_OVER_S = 30.0  # after taking over running equipment nothing is stopped for
 class Posture:
     """What one mode wants. None leaves things as they stand."""
 
-    pumps: str | None = None  # start, run, full, off
-    primary: bool | None = None
-    racks: str | None = None  # energise, off
+    pumps: str | None = None  # start, run, full, keep (what runs, at the loop's speed), off
+    primary: str | None = None  # run, keep, off
+    racks: str | None = None  # energise, shutdown, off
 
 
 HOLD = Posture()
 # The hard-wired circuit has opened the feeds; nothing may run up by itself when somebody closes it again.
-EMERGENCY_OFF = Posture(pumps="off", primary=False, racks="off")
+EMERGENCY_OFF = Posture(pumps="off", primary="off", racks="off")
 POSTURES: Mapping[str, Posture] = {
-    modes.OFF: Posture(pumps="off", primary=False),
+    modes.OFF: Posture(pumps="off", primary="off"),
     "STARTUP.precheck": HOLD,
     "STARTUP.fill": HOLD,
     "STARTUP.pump_start": Posture(pumps="start"),
-    "STARTUP.primary_start": Posture(pumps="run", primary=True),
-    "STARTUP.proving": Posture(pumps="run", primary=True),
-    "STARTUP.energise": Posture(pumps="run", primary=True, racks="energise"),
-    modes.NORMAL: Posture(pumps="run", primary=True),
-    modes.LIMITING: Posture(pumps="full", primary=True),
-    modes.COOLING_LOST: Posture(pumps="full", primary=True),
-    modes.TRIPPED: Posture(pumps="full", primary=True, racks="off"),
-    modes.COOLDOWN: Posture(pumps="run", primary=True, racks="off"),
+    "STARTUP.primary_start": Posture(pumps="run", primary="run"),
+    "STARTUP.proving": Posture(pumps="run", primary="run"),
+    "STARTUP.energise": Posture(pumps="run", primary="run", racks="energise"),
+    modes.NORMAL: Posture(pumps="run", primary="run"),
+    modes.LIMITING: Posture(pumps="full", primary="run"),
+    modes.COOLING_LOST: Posture(pumps="full", primary="run"),
+    modes.TRIPPED: Posture(pumps="full", primary="run", racks="off"),
+    modes.COOLDOWN: Posture(pumps="keep", primary="keep", racks="shutdown"),
     modes.MAINTENANCE: HOLD,
 }
 
@@ -102,6 +103,9 @@ class Engine:
         self.temp_loop = loops.SupplyTempLoop(pod.tcs)
         self.staging = loops.ChillerStaging(pod.fws)
         self.energise = EnergiseSequence(pod.power, pod.racks)
+        self.shutdown = DeenergiseSequence(pod.power, pod.racks)
+        rise = pod.tcs.pump_up_pct_per_s / 100 * pod.tcs.flow_design_lpm * REACHABLE_SHARE
+        self.reachable = Ramp(rise, float("inf"))
         prove = pod.startup.pump_prove_s
         self.pumps = [RunSequence(name, prove) for name in pod.tcs.pumps]
         self.fws_pumps = [RunSequence(name, prove) for name in pod.fws.pumps]
@@ -146,8 +150,10 @@ class Engine:
         """Return the image with what follows from it."""
         pod = self.pod
         setpoint = self.temp_loop.setpoint_c(assess.dew_point_c(pod, image), image.at)
-        wanted = POSTURES[self.modes.state].pumps in ("run", "full")
-        found = assess.derived(pod, image, setpoint, wanted=wanted)
+        wanted = POSTURES[self.modes.state].pumps in ("run", "full") or assess.any_energised(pod, image)
+        found = assess.derived(pod, image, setpoint, self.reachable, wanted=wanted)
+        off = len(pending(pod.racks, image, set())) if self.modes.state == modes.NORMAL else None
+        found["pod.racks_off"] = assess.reading(off, image.at)
         found |= assess.about_machines(pod, image, self.pumps, self.chillers, self.fws_pumps)
         found["pod.booting"] = good(image.at - self.booted_at < pod.startup.image_max_s, image.at)
         return image.with_derived(found)
@@ -185,13 +191,14 @@ class Engine:
             elapsed_s=elapsed,
             missing=missing,
             image_complete=now - self.booted_at > times.image_max_s or assess.complete(pod, image),
-            adoptable=self.holding and assess.any_rack_on(pod, image),
+            adoptable=assess.any_rack_on(pod, image),
             was_starting=self.was_starting,
             start=self.start_wanted,
             stop="stop" in operations,
             reset="reset" in operations,
             maintain="maintain" in operations,
             release="release" in operations,
+            energise="energise" in operations,
             loop_filled=suction is not None and suction >= times.fill_pressure_kpa,
             flow_proven=flow is not None and flow >= times.flow_prove_pct / 100 * pod.tcs.flow_design_lpm,
             pumps_failed=all(pump.state is RunState.FAILED for pump in self.pumps),
@@ -202,8 +209,14 @@ class Engine:
             trip_cleared=self.interlocks.cleared(),
             cooling_lost="TCS flow below need" if "cooling_lost" in acting else "",
             limited="" if image.usable("pod.supply_temp") else "supply temperature not known",
-            cooled=assess.cooled(pod, image, elapsed),
+            cooled=assess.cooled(pod, image, elapsed, self._racks_off_s(now)),
         )
+
+    def _racks_off_s(self, now: float) -> float:
+        """Return for how long every rack has been off; 0 while one may be on."""
+        if len(self.rack_off_since) < len(self.pod.racks):
+            return 0.0
+        return now - max(self.rack_off_since.values(), default=self.modes.since)
 
     def _entered(self, transition: modes.Transition) -> None:
         self.holding = False
@@ -211,12 +224,16 @@ class Engine:
         self.ready = Delay(self.pod.startup.ready_hold_s)
         if transition.dest == "STARTUP.energise":
             self.energise.clear()
+        self.shutdown.clear()
+        self.was_starting = transition.dest == modes.COOLING_LOST and transition.source == "STARTUP.energise"
         if transition.source == modes.OFF and transition.dest in modes.LIVE:
             self.no_stop_until = transition.at + TAKE_OVER_S
             self.staging.count = max(1, sum(chiller.proven for chiller in self.chillers))
 
     def _demands(self, image: Image, now: float) -> Iterable[Demand]:
-        posture = HOLD if self.holding else POSTURES[self.modes.state]
+        posture = POSTURES[self.modes.state]
+        if self.modes.state == modes.OFF and (self.holding or assess.any_energised(self.pod, image)):
+            posture = HOLD
         if "epo" in self.interlocks.acting:
             posture = EMERGENCY_OFF
         yield from self._pump_demands(posture, image, now)
@@ -233,8 +250,8 @@ class Engine:
         wanted = {pump.device for pump in self.pumps}
         if posture.pumps == "start" and not any(pump.proven for pump in self.pumps):
             wanted = lead(self.pumps, 1)
-        elif posture.pumps == "off":
-            wanted = set()
+        elif posture.pumps == "off" or (posture.pumps == "keep" and not assess.any_energised(self.pod, image)):
+            wanted = {pump.device for pump in self.pumps if posture.pumps == "keep" and pump.proven}
         for pump in self.pumps:
             yield from pump.step(self._settled(pump.device in wanted, posture.pumps is None, now), now)
         if posture.pumps in (None, "off"):
@@ -251,13 +268,17 @@ class Engine:
 
     def _primary_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
         fws = self.pod.fws
-        on = bool(posture.primary)
+        on = posture.primary in ("run", "keep")
+        keep = posture.primary == "keep" and not assess.any_energised(self.pod, image)
         pumps = lead(self.fws_pumps, 1) if on else set()
         water = any(pump.proven for pump in self.fws_pumps)
         count = self.staging.step(
             image.number("pod.it_power", otherwise=None), image.number("pod.fws_supply_temp", otherwise=None), now
         )
         chillers = lead(self.chillers, count) if on and water else set()
+        if keep:  # no heat is coming: what runs takes out the rest, nothing is started for it
+            pumps = {pump.device for pump in self.fws_pumps if pump.proven}
+            chillers = {chiller.device for chiller in self.chillers if chiller.proven}
         demands: list[Demand] = []
         for machine in (*self.fws_pumps, *self.chillers):
             wanted = machine.device in pumps or machine.device in chillers
@@ -277,6 +298,8 @@ class Engine:
         blocked = self.interlocks.racks_tripped()
         if posture.racks == "energise":
             yield from self.energise.step(image, blocked, now)
+        elif posture.racks == "shutdown":
+            yield from self.shutdown.step(image, now)
         elif posture.racks == "off":
             yield from off_demands(self.pod.racks, f"{self.modes.state}: {self.modes.cause}")
         for rack in self.pod.racks:

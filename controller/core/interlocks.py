@@ -16,10 +16,14 @@ LARGE_MOVE = 5.0  # a move of a number, in its unit, that is written at once
 
 @dataclass(frozen=True, slots=True)
 class Protection:
-    """Limits and delays of the interlocks. Every one is stated in the enclosure file; none has a default."""
+    """Limits and delays of the interlocks. Every one is stated in the enclosure file; none has a default.
+
+    ``watched`` names flags that raise an alarm while on and stop nothing: smoke, a broken leak cable, an open door.
+    """
 
     epo: str = field(metadata={"kind": Kind.FLAG})
     cdu_leak: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
+    watched: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
     flow_lost_pct: float
     flow_lost_s: float
     pumps_lost_s: float

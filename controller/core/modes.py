@@ -44,10 +44,12 @@ TRANSITIONS: Final[list[tuple[str, str | list[str], str]]] = [
     ("energised", "STARTUP.energise", NORMAL),
     ("give_up", list(DRY_STAGES), OFF),
     ("abort", list(WET_STAGES), COOLDOWN),
-    ("stop", [*STAGES, NORMAL, LIMITING, COOLING_LOST], COOLDOWN),
+    ("stop", [*WET_STAGES, NORMAL, LIMITING, COOLING_LOST], COOLDOWN),
     ("limit", NORMAL, LIMITING),
     ("lose_cooling", list(LIVE[:3]), COOLING_LOST),
     ("recover", [LIMITING, COOLING_LOST], NORMAL),
+    ("go_on", COOLING_LOST, "STARTUP.energise"),
+    ("energise", NORMAL, "STARTUP.energise"),
     ("trip", list(LIVE), TRIPPED),
     ("reset", TRIPPED, COOLDOWN),
     ("cooled", COOLDOWN, OFF),
@@ -96,6 +98,7 @@ class Facts:
     reset: bool = False
     maintain: bool = False
     release: bool = False
+    energise: bool = False
     loop_filled: bool = False
     flow_proven: bool = False
     pumps_failed: bool = False
@@ -130,11 +133,14 @@ def _said(text: str) -> Callable[[Facts], str]:
 RULES: Final[tuple[Rule, ...]] = (
     Rule(LIVE, "trip", lambda f, _: bool(f.trip), lambda f: f.trip),
     Rule(WET_STAGES, "abort", lambda f, _: bool(f.trip), lambda f: f.trip),
-    Rule((*STAGES, NORMAL, LIMITING, COOLING_LOST), "stop", lambda f, _: f.stop, _said("operator")),
+    Rule(DRY_STAGES, "give_up", lambda f, _: f.stop, _said("operator")),
+    Rule((*WET_STAGES, NORMAL, LIMITING, COOLING_LOST), "stop", lambda f, _: f.stop, _said("operator")),
     Rule(LIVE[:3], "lose_cooling", lambda f, _: bool(f.cooling_lost), lambda f: f.cooling_lost),
     Rule((NORMAL,), "limit", lambda f, _: bool(f.limited), lambda f: f.limited),
+    Rule((COOLING_LOST,), "go_on", lambda f, _: not f.cooling_lost and f.was_starting, _said("flow is back")),
     Rule((COOLING_LOST,), "recover", lambda f, _: not f.cooling_lost, _said("flow is back")),
     Rule((LIMITING,), "recover", lambda f, _: not f.limited, _said("cause gone")),
+    Rule((NORMAL,), "energise", lambda f, _: f.energise and f.racks_pending > 0, _said("operator")),
     Rule((TRIPPED,), "reset", lambda f, _: f.reset and f.trip_cleared, _said("operator reset")),
     Rule((MAINTENANCE,), "release", lambda f, _: f.release, _said("operator")),
     Rule((OFF,), "maintain", lambda f, _: f.maintain, _said("operator")),

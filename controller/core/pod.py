@@ -17,8 +17,10 @@ BUS_COUNTERS = ("transactions", "timeouts", "errors")
 CONTROLLER_NUMBERS = (
     ("scans", "{count}", 5.0),
     ("overruns", "{count}", 0.0),
+    ("late_scans", "{count}", 0.0),
     ("scan_time", "ms", 1.0),
     ("edge_faults", "{count}", 0.0),
+    ("recent_edge_faults", "{count}", 0.0),
 )
 
 
@@ -56,7 +58,8 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("supply_temp", "Cel", 0.05), ("return_temp", "Cel", 0.05), ("fws_supply_temp", "Cel", 0.05),
         ("flow", "L/min", 2.0), ("flow_needed", "L/min", 2.0), ("flow_ratio", "%", 0.5), ("it_power", "kW", 1.0),
         ("dew_point", "Cel", 0.1), ("dew_margin", "K", 0.1), ("supply_temp_sp", "Cel", 0.05),
-        ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("pumps_running", "{count}", 0.5),
+        ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("racks_off", "{count}", 0.5),
+        ("pumps_running", "{count}", 0.5),
         ("chillers_running", "{count}", 0.5),
     ]  # fmt: skip
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
@@ -98,6 +101,7 @@ def alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
             expected=[(item.point, item.value) for item in pod.expected],
             pumps=(*pod.tcs.pumps, *pod.fws.pumps),
             leaks=tuple(dict.fromkeys(leaks)),
+            watched=pod.protection.watched,
             epo=pod.protection.epo,
             level_ok=pod.tcs.level_ok,
             sources={

@@ -97,6 +97,31 @@ class EnergiseSequence:
         self.commanded.clear()
 
 
+@dataclass(slots=True)
+class DeenergiseSequence:
+    """Takes racks off one after another, in the reverse order of energising; a trip takes all off at once instead."""
+
+    power: Power
+    racks: Sequence[Rack]
+    released: list[Rack] = field(default_factory=list)
+    last_at: float = float("-inf")
+
+    def step(self, image: Image, now: float) -> list[Demand]:
+        """Return the outlets wanted off by now. A rack that is off already takes no turn."""
+        for rack in sorted(self.racks, key=lambda item: item.shed_tier)[::-1]:
+            if rack in self.released:
+                continue
+            if rack.energised(image):
+                if now - self.last_at < self.power.rack_stagger_s:
+                    break
+                self.last_at = now
+            self.released.append(rack)
+        return off_demands(self.released, "shutdown")
+
+    def clear(self) -> None:
+        self.released.clear()
+
+
 def pending(racks: Sequence[Rack], image: Image, blocked: set[str]) -> list[str]:
     return [rack.name for rack in racks if rack.name not in blocked and rack.pending(image)]
 

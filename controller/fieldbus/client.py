@@ -1,203 +1,357 @@
-"""One Modbus link: the only importer of pymodbus.
+"""The Modbus links: the thin master on the event loop. The only importer of pymodbus, whose CRC it uses.
 
-What pymodbus leaves open is closed here: every reply is checked against its request (function, count, echo), a lost
-link fails the pending request at once, a timeout belongs to one request, and pymodbus never retries or reconnects.
+Every reply is checked against its request. RTU has no transaction number, so after a reply that did not come in time
+its shape (unit, function, length) stays suspect: the unit is asked nothing of that shape until another answer has shown
+that it is in step, or the reply can't come any more. docs/decisions/0012 tells why pymodbus's own client is not used.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Sequence
-from typing import Any
+import os
+import socket
+import struct
+import termios
+import time
+from collections import Counter
+from typing import Protocol
 
-from pymodbus import FramerType
-from pymodbus.client import AsyncModbusSerialClient, AsyncModbusTcpClient
-from pymodbus.exceptions import ConnectionException, ModbusException
-from pymodbus.pdu import ExceptionResponse, ModbusPDU
+from pymodbus.framer import FramerRTU
 
 from controller.config.enclosure import Bus
+from controller.fieldbus.frames import EXCEPTION_BIT, LinkError, NoReply, Request, Shape, WrongReply
+from controller.serialport import SerialPort, close_port, open_port
 
 CONNECT_S = 3.0
-NEVER = 10**9
-PARITIES = {"none": "N", "even": "E", "odd": "O"}
-READ_FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
-EXCEPTIONS = {
-    1: "illegal function", 2: "illegal data address", 3: "illegal data value", 4: "device failure", 5: "acknowledge",
-    6: "device busy", 8: "memory parity error", 10: "gateway path unavailable", 11: "gateway target silent",
-}  # fmt: skip
+LATE_MAX_S = 2.5  # a reply later than this after its timeout does not come any more
+RTU_FRAME_MAX = 256
+MBAP_BYTES = 7
+MBAP_LENGTH_MAX = 254
+KEEPALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3))
 
 
-class LinkError(Exception):
-    """The link itself is gone or can't be made."""
+class Link(Protocol):
+    """One serial line or TCP connection. One exchange at a time: its bus worker is its only user.
+
+    Attributes:
+        faults: counted by cause (timeout, crc, wrong unit, wrong shape, late, link).
+        heard_at: monotonic seconds of the last byte that came.
+    """
+
+    faults: Counter[str]
+    heard_at: float
+
+    @property
+    def connected(self) -> bool: ...
+
+    async def open(self) -> None:
+        """Connect; raises LinkError with the reason."""
+
+    async def close(self) -> None:
+        """Drop the connection; what is pending fails with LinkError."""
+
+    def free_at(self, request: Request) -> float:
+        """Return from when on ``request`` may be sent without risk of taking a late reply for its own."""
+
+    async def exchange(self, request: Request, timeout_s: float) -> bytes:
+        """Send ``request`` and return the PDU that answers it; raises LinkError, NoReply or WrongReply."""
 
 
-class NoReply(Exception):  # noqa: N818  the field's own word, and not an error of the link
-    """The unit did not answer in time."""
+def made(settings: Bus) -> Link:
+    return RtuLink(settings) if settings.kind == "rtu" else TcpLink(settings)
 
 
-class WrongReply(Exception):  # noqa: N818  likewise
-    """Something answered, but not what was asked."""
-
-
-class Refused(Exception):  # noqa: N818  likewise
-    """The unit answered with a Modbus exception; ``code`` is its number."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"exception {code} ({EXCEPTIONS.get(code, 'unknown')})")
-        self.code = code
-
-
-class ModbusLink:
-    """One serial line or TCP connection. Not for two tasks at once: its bus worker is its only user."""
+class RtuLink:
+    """A serial line."""
 
     def __init__(self, settings: Bus) -> None:
+        self.faults: Counter[str] = Counter()
+        self.heard_at = 0.0
         self._settings = settings
-        self._client: AsyncModbusTcpClient | AsyncModbusSerialClient | None = None
-        self._lost: asyncio.Future[None] | None = None
+        self._port: SerialPort | None = None
+        self._dead = False  # lost, and not closed yet
+        self._pending: Request | None = None
+        self._answer: asyncio.Future[bytes] | None = None
+        self._buffer = bytearray()
+        self._suspects: dict[int, dict[Shape, float]] = {}
 
     @property
     def connected(self) -> bool:
-        return self._client is not None and self._lost is not None and not self._lost.done()
+        return self._port is not None and not self._dead
 
     async def open(self) -> None:
-        """Connect.
-
-        Raises:
-            LinkError: the port does not exist, is taken, or nobody listens there.
-        """
-        self.close()
-        self._lost = asyncio.get_running_loop().create_future()
-        self._client = self._made()
-        self._client.set_max_no_responses(NEVER)
-        try:
-            made = await asyncio.wait_for(self._client.connect(), CONNECT_S)
-        except (TimeoutError, ModbusException, OSError, ValueError) as error:
-            self.close()
-            raise LinkError(str(error) or "no connection in time") from None
-        if not made:
-            self.close()
-            raise LinkError(self._why_not())
-
-    def close(self) -> None:
-        """Drop the connection; what is pending fails with LinkError."""
-        client, self._client = self._client, None
-        if self._lost is not None and not self._lost.done():
-            self._lost.set_result(None)
-        if client is not None:
-            with contextlib.suppress(Exception):  # closing what has failed already must not fail the worker
-                client.close()
-
-    async def read(self, unit: int, table: str, address: int, count: int, timeout_s: float) -> list[int]:
-        """Return ``count`` registers, or bits as 0 and 1, from ``address`` (0-based) of ``unit``.
-
-        Raises:
-            LinkError, NoReply, WrongReply, Refused.
-        """
-        client = self._open_client()
-        calls = {
-            "coil": client.read_coils,
-            "discrete": client.read_discrete_inputs,
-            "holding": client.read_holding_registers,
-            "input": client.read_input_registers,
-        }
-        reply = await self._transact(calls[table](address, count=count, device_id=unit), timeout_s)
-        self._check(reply, READ_FUNCTIONS[table], unit)
-        if table in ("coil", "discrete"):
-            if len(reply.bits) != (count + 7) // 8 * 8:
-                raise WrongReply(f"{len(reply.bits)} bits for {count}")
-            return [int(bit) for bit in reply.bits[:count]]
-        if len(reply.registers) != count:
-            raise WrongReply(f"{len(reply.registers)} registers for {count}")
-        return list(reply.registers)
-
-    async def write(
-        self, unit: int, table: str, address: int, words: Sequence[int], timeout_s: float, *, multiple: bool
-    ) -> None:
-        """Write ``words`` (or one bit) and check the echo: function 5 or 6, or 16 for several or by ``multiple``.
-
-        Raises:
-            LinkError, NoReply, WrongReply, Refused.
-        """
-        client = self._open_client()
-        if table == "coil":
-            reply = await self._transact(client.write_coil(address, bool(words[0]), device_id=unit), timeout_s)
-            self._check(reply, 5, unit)
-            echoed = reply.address == address and bool(reply.bits[0]) == bool(words[0])
-        elif len(words) == 1 and not multiple:
-            reply = await self._transact(client.write_register(address, words[0], device_id=unit), timeout_s)
-            self._check(reply, 6, unit)
-            echoed = reply.address == address and list(reply.registers) == list(words)
-        else:
-            reply = await self._transact(client.write_registers(address, list(words), device_id=unit), timeout_s)
-            self._check(reply, 16, unit)
-            echoed = reply.address == address and reply.count == len(words)
-        if not echoed:
-            raise WrongReply("the echo is not what was written")
-
-    def _made(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
+        await self.close()
         settings = self._settings
-        if settings.kind == "tcp":
-            return AsyncModbusTcpClient(
-                settings.host or "",
-                port=int(settings.port),
-                timeout=CONNECT_S,
-                retries=0,
-                reconnect_delay=0,
-                trace_connect=self._connection,
+        try:
+            opening = open_port(
+                str(settings.port), settings.baud or 0, settings.parity or "none", settings.stop_bits or 1
             )
-        return AsyncModbusSerialClient(
-            str(settings.port),
-            framer=FramerType.RTU,
-            baudrate=settings.baud or 0,
-            parity=PARITIES[settings.parity or "none"],
-            stopbits=settings.stop_bits or 1,
-            timeout=CONNECT_S,
-            retries=0,
-            reconnect_delay=0,
-            trace_connect=self._connection,
-        )
+            self._port = await asyncio.wait_for(opening, CONNECT_S)
+        except TimeoutError:
+            raise LinkError(f"{settings.port} did not open in {CONNECT_S:.0f} s") from None
+        except (OSError, ValueError) as error:
+            raise LinkError(f"can't open {settings.port}: {getattr(error, 'strerror', None) or error}") from None
+        asyncio.get_running_loop().add_reader(self._port.descriptor, self._readable)
 
-    def _why_not(self) -> str:
-        settings = self._settings
-        place = settings.port if settings.kind == "rtu" else f"{settings.host}:{settings.port}"
-        return f"can't open {place}"
+    async def close(self) -> None:
+        port, self._port, self._dead = self._port, None, False
+        if port is not None:
+            asyncio.get_running_loop().remove_reader(port.descriptor)
+            self._settle(LinkError("the line was lost"))
+            await close_port(port)
 
-    def _connection(self, made: bool) -> None:
-        if not made and self._lost is not None and not self._lost.done():
-            self._lost.set_result(None)
+    def free_at(self, request: Request) -> float:
+        if request.count == 0:
+            return 0.0  # the echo of a write names its register and value, so no late reply passes for it
+        return self._suspects.get(request.unit, {}).get(request.shape, 0.0)
 
-    def _open_client(self) -> AsyncModbusTcpClient | AsyncModbusSerialClient:
-        if self._client is None or not self.connected:
-            raise LinkError("not connected")
-        return self._client
-
-    async def _transact(self, call: Awaitable[Any], timeout_s: float) -> Any:
-        """Run one request; the first of its reply, its timeout and the loss of the link ends it."""
-        client, lost = self._open_client(), self._lost
-        assert lost is not None
-        client.ctx.comm_params.timeout_connect = timeout_s  # pymodbus times a request by this setting alone
-        request = asyncio.ensure_future(call)
+    async def exchange(self, request: Request, timeout_s: float) -> bytes:
+        if not self.connected:
+            raise LinkError("the line is not open")
+        self._buffer.clear()
+        self._pending, self._answer = request, asyncio.get_running_loop().create_future()
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._timed_out)
         try:
-            await asyncio.wait({request, lost}, return_when=asyncio.FIRST_COMPLETED)
-            if not request.done():
-                raise LinkError("the link was lost")
-            return request.result()
-        except ConnectionException:
-            raise LinkError("the link was lost") from None
-        except ModbusException:
-            raise NoReply("no reply in time") from None
+            self._send(request)
+            return await self._answer
         finally:
-            if not request.done():
-                request.cancel()
-                with contextlib.suppress(asyncio.CancelledError, ModbusException):
-                    await request
+            timer.cancel()
+            if not self._answer.done():
+                self._suspect(request)  # cancelled while the unit may still answer
+            self._pending = self._answer = None
 
-    @staticmethod
-    def _check(reply: ModbusPDU, function: int, unit: int) -> None:
-        if isinstance(reply, ExceptionResponse):
-            raise Refused(reply.exception_code)
-        if reply.function_code != function:
-            raise WrongReply(f"function {reply.function_code} for {function}")
-        if reply.dev_id != unit:
-            raise WrongReply(f"unit {reply.dev_id} for {unit}")
+    def _send(self, request: Request) -> None:
+        assert self._port is not None
+        frame = bytes((request.unit,)) + request.pdu
+        frame += FramerRTU.compute_CRC(frame).to_bytes(2, "big")
+        try:
+            termios.tcflush(self._port.descriptor, termios.TCIFLUSH)
+            os.write(self._port.descriptor, frame)
+        except (OSError, termios.error) as error:
+            self._lost(error)
+
+    def _readable(self) -> None:
+        assert self._port is not None
+        try:
+            data = os.read(self._port.descriptor, RTU_FRAME_MAX)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            self._lost(error)
+            return
+        if not data:
+            self._lost(OSError("the device is gone"))
+            return
+        self.heard_at = time.monotonic()
+        if self._pending is None:
+            self.faults["late"] += 1
+            return
+        self._buffer += data
+        if len(self._buffer) > RTU_FRAME_MAX:
+            self._fail(self._pending, "wrong shape", "more bytes than a frame has")
+        else:
+            self._frames(self._pending)
+
+    def _frames(self, request: Request) -> None:
+        """Look for the reply in what has come; drop whole frames that answer something else."""
+        buffer = self._buffer
+        while len(buffer) >= 5:
+            length = _frame_bytes(buffer)
+            expected = 3 + request.reply_bytes
+            if buffer[0] != request.unit or buffer[1] & ~EXCEPTION_BIT != request.function:
+                if not self._skipped(length):
+                    return
+                continue
+            if len(buffer) < length:
+                return
+            frame = bytes(buffer[:length])
+            if FramerRTU.compute_CRC(frame[:-2]).to_bytes(2, "big") != frame[-2:]:
+                if len(buffer) >= expected:
+                    self._fail(request, "crc", "check sum does not match")
+                return
+            del buffer[:length]
+            self._judge(request, frame[1:-2])
+            if self._answer is None or self._answer.done():
+                return
+
+    def _skipped(self, length: int) -> bool:
+        """Drop a frame of another unit or function, once it is whole; return whether there was one."""
+        if len(self._buffer) < length:
+            return False
+        frame = bytes(self._buffer[:length])
+        if FramerRTU.compute_CRC(frame[:-2]).to_bytes(2, "big") != frame[-2:]:
+            return False
+        del self._buffer[:length]
+        self.faults["wrong unit" if self._pending and frame[0] != self._pending.unit else "late"] += 1
+        self._suspects.get(frame[0], {}).pop((frame[1], length - 3), None)
+        return True
+
+    def _judge(self, request: Request, pdu: bytes) -> None:
+        suspects = self._suspects.get(request.unit, {})
+        shape = (pdu[0] & ~EXCEPTION_BIT, len(pdu))
+        doubtful = pdu[0] & EXCEPTION_BIT and any(function == request.function for function, _ in suspects)
+        if not request.answers(pdu) or doubtful:
+            self.faults["late" if suspects else "wrong shape"] += 1
+            if suspects:
+                suspects.pop(shape, None)  # that was the one we waited for; ours may still come
+                return
+            self._fail(request, "", f"{len(pdu)} bytes of function {pdu[0]}, asked for {request.reply_bytes}")
+            return
+        self._suspects.pop(request.unit, None)  # it answers in turn, so whatever was late has come or never will
+        self._settle(None, pdu)
+
+    def _fail(self, request: Request, cause: str, why: str) -> None:
+        if cause:
+            self.faults[cause] += 1
+        self._suspect(request)
+        self._settle(WrongReply(why))
+
+    def _timed_out(self) -> None:
+        if self._pending is not None and self._answer is not None and not self._answer.done():
+            self.faults["timeout"] += 1
+            self._suspect(self._pending)
+            torso = f", only {len(self._buffer)} bytes" if self._buffer else ""
+            self._settle(NoReply(f"no reply in time{torso}"))
+
+    def _suspect(self, request: Request) -> None:
+        self._suspects.setdefault(request.unit, {})[request.shape] = time.monotonic() + LATE_MAX_S
+
+    def _lost(self, error: Exception) -> None:
+        self.faults["link"] += 1
+        if self._port is not None:
+            asyncio.get_running_loop().remove_reader(self._port.descriptor)
+        self._dead = True
+        self._settle(LinkError(f"the line was lost: {error}"))
+
+    def _settle(self, error: Exception | None, pdu: bytes = b"") -> None:
+        if self._answer is None or self._answer.done():
+            return
+        if error is not None:
+            self._answer.set_exception(error)
+        else:
+            self._answer.set_result(pdu)
+
+
+def _frame_bytes(buffer: bytearray) -> int:
+    """Return the length of the reply frame that ``buffer`` begins with, told from its function code."""
+    function = buffer[1]
+    if function & EXCEPTION_BIT:
+        return 5
+    return 5 + buffer[2] if function <= 4 else 8
+
+
+class TcpLink(asyncio.Protocol):
+    """A Modbus TCP connection; replies are matched by their transaction number."""
+
+    def __init__(self, settings: Bus) -> None:
+        self.faults: Counter[str] = Counter()
+        self.heard_at = 0.0
+        self._settings = settings
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._transaction = 0
+        self._pending: Request | None = None
+        self._answer: asyncio.Future[bytes] | None = None
+
+    @property
+    def connected(self) -> bool:
+        return self._transport is not None
+
+    async def open(self) -> None:
+        await self.close()
+        host, port = self._settings.host or "", int(self._settings.port)
+        loop = asyncio.get_running_loop()
+        try:
+            await asyncio.wait_for(loop.create_connection(lambda: self, host, port), CONNECT_S)
+        except TimeoutError:
+            raise LinkError(f"{host}:{port} did not accept in {CONNECT_S:.0f} s") from None
+        except OSError as error:
+            raise LinkError(f"can't connect to {host}:{port}: {error.strerror or error}") from None
+
+    async def close(self) -> None:
+        transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.abort()
+        self._settle(LinkError("the connection was closed"))
+
+    def free_at(self, request: Request) -> float:  # noqa: ARG002  TCP numbers its transactions
+        return 0.0
+
+    async def exchange(self, request: Request, timeout_s: float) -> bytes:
+        if self._transport is None:
+            raise LinkError("not connected")
+        self._transaction = (self._transaction + 1) & 0xFFFF
+        self._pending, self._answer = request, asyncio.get_running_loop().create_future()
+        timer = asyncio.get_running_loop().call_later(timeout_s, self._timed_out)
+        head = struct.pack(">HHHB", self._transaction, 0, len(request.pdu) + 1, request.unit)
+        self._transport.write(head + request.pdu)
+        try:
+            return await self._answer
+        finally:
+            timer.cancel()
+            self._pending = self._answer = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._buffer.clear()
+        connection = transport.get_extra_info("socket")
+        if connection is not None:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            for option, value in KEEPALIVE:
+                with contextlib.suppress(OSError):
+                    connection.setsockopt(socket.IPPROTO_TCP, option, value)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._transport is not None:
+            self.faults["link"] += 1
+            self._transport = None
+        self._settle(LinkError(f"the connection was lost: {exc or 'closed by the peer'}"))
+
+    def data_received(self, data: bytes) -> None:
+        self.heard_at = time.monotonic()
+        buffer = self._buffer
+        buffer += data
+        while len(buffer) >= MBAP_BYTES:
+            transaction, protocol, length, unit = struct.unpack_from(">HHHB", buffer)
+            if protocol != 0 or not 2 <= length <= MBAP_LENGTH_MAX:
+                self._out_of_step()
+                return
+            if len(buffer) < 6 + length:
+                return
+            pdu = bytes(buffer[MBAP_BYTES : 6 + length])
+            del buffer[: 6 + length]
+            self._reply(transaction, unit, pdu)
+
+    def _reply(self, transaction: int, unit: int, pdu: bytes) -> None:
+        request = self._pending
+        if request is None or transaction != self._transaction:
+            self.faults["late"] += 1
+        elif unit != request.unit:
+            self.faults["wrong unit"] += 1
+            self._settle(WrongReply(f"unit {unit} for {request.unit}"))
+        elif not request.answers(pdu):
+            self.faults["wrong shape"] += 1
+            self._settle(WrongReply(f"{len(pdu)} bytes of function {pdu[0]}, asked for {request.reply_bytes}"))
+        else:
+            self._settle(None, pdu)
+
+    def _out_of_step(self) -> None:
+        """Bytes that are no Modbus TCP: nothing after them can be trusted, so the connection goes."""
+        self.faults["wrong shape"] += 1
+        self._settle(LinkError("the peer does not speak Modbus TCP"))
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _timed_out(self) -> None:
+        self.faults["timeout"] += 1
+        self._settle(NoReply("no reply in time"))
+
+    def _settle(self, error: Exception | None, pdu: bytes = b"") -> None:
+        if self._answer is None or self._answer.done():
+            return
+        if error is not None:
+            self._answer.set_exception(error)
+        else:
+            self._answer.set_result(pdu)

@@ -74,7 +74,8 @@ def test_command_line_prints_the_plan() -> None:
     assert done.returncode == 0, done.stderr
     assert re.search(r"^cooling +\S+ 19200 +4 ", done.stdout, re.MULTILINE)
     assert re.search(r"^all +39 ", done.stdout, re.MULTILINE)
-    assert len(done.stdout.splitlines()) < 60
+    assert len(done.stdout.splitlines()) <= 60
+    assert max(map(len, done.stdout.splitlines())) <= 140
 
 
 @pytest.mark.parametrize("name", ["24_not_toml", "27_empty", "31_profile_has_mistakes"])
@@ -90,12 +91,40 @@ def test_command_line_never_shows_a_traceback(name: str) -> None:
     assert remedy in done.stderr
 
 
-def test_overloaded_bus_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", [("check",), ("run", "--config")])
+def test_overloaded_bus_is_refused(tmp_path: Path, command: tuple[str, ...]) -> None:
     site = tmp_path / "site.toml"
-    site.write_text(f'base = "{REFERENCE}"\n[buses.cooling]\nbaud = 1200\n')
+    site.write_text(f'base = "{REFERENCE}"\n[buses.cooling]\nbaud = 1200\nwrite_budget_ms = 250\n')
+    done = podkeeper(*command, str(site))
+    assert done.returncode == 1
+    assert done.stdout == ""
+    first, *rows = done.stderr.splitlines()
+    assert re.match(
+        r"site\.toml: \[buses\.cooling\] load = \d{3} %: up to \S+ s of work in \S+ s; read less often", first
+    )
+    row = r"site\.toml: \[buses\.cooling\] \w+\.\w+( and \d+ more)? = every \S+ s: "
+    assert rows
+    assert all(re.match(row, line) for line in rows)
+
+
+def test_a_value_longer_than_the_write_budget_is_refused(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(f'base = "{REFERENCE}"\n[buses.feed_1a]\nwrite_budget_ms = 5\n')
     done = podkeeper("check", str(site))
     assert done.returncode == 1
-    assert "site.toml: [buses.cooling] load = " in done.stderr
+    assert re.fullmatch(
+        r"site\.toml: \[buses\.feed_1a\] write_budget_ms = 5: pdu_1a\.\w+, which .* 11 ms to read; .*\n", done.stderr
+    )
+
+
+def test_best_effort_groups_are_stretched_and_the_page_says_so(tmp_path: Path) -> None:
+    site = tmp_path / "site.toml"
+    site.write_text(f'base = "{REFERENCE}"\n[buses.cooling]\nbaud = 9600\n')
+    done = podkeeper("check", str(site))
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"^cooling: too full for its rates; best effort: slow every 1\d\.\d s$", done.stdout, re.MULTILINE)
+    site.write_text(f'base = "{REFERENCE}"\n[rates]\nbest_effort = []\n[buses.cooling]\nbaud = 9600\n')
+    assert podkeeper("check", str(site)).returncode == 1
 
 
 @pytest.mark.parametrize("content", [b"\xff\xfe", b"a = " + b"[" * 5000, b"x" * 1_000_001, b"schema = 1\nschema = 1\n"])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
-from controller.config.profile import CLASS_POINTS, Golden, Profile, Row, load_profile
+from controller.cli import app
+from controller.config.profile import CLASS_POINTS, Golden, Link, Probe, Profile, Row, load_profile
 from controller.core.points import Kind, Quality, Value
 from controller.fieldbus.codec import decode, encode
 
@@ -42,8 +45,10 @@ def words_of(golden: Golden, row: Row) -> list[int] | None:
     memory = {
         int(start) + index: int(word) for start, words in tables[row.table].items() for index, word in enumerate(words)
     }
-    wanted = range(row.address, row.address + row.width)
-    return [memory[address] for address in wanted] if all(address in memory for address in wanted) else None
+    wanted = [*range(row.address, row.address + row.value_words), *([row.scale_from] if row.scale_from else [])]
+    if not all(address in memory for address in wanted):
+        return None
+    return [memory.get(address, 0xFFFF) for address in range(row.address, row.address + row.width)]
 
 
 def golden_values() -> Iterator[tuple[str, Row, Golden, float | bool | str]]:
@@ -57,7 +62,8 @@ def signature(row: Row) -> tuple[object, ...]:
     """What a golden vector proves about a row: two rows with the same signature decode by the same rule."""
     if row.kind is Kind.FLAG:
         return (row.table, row.bit, tuple(row.on_words) if row.on is not None else None, row.mask)
-    return (row.kind, row.type, row.word_order, row.scale, row.offset)
+    part = (row.byte_order, row.lane, tuple(row.field or ()), row.scale_from is not None)
+    return (row.kind, row.type, row.word_order, row.scale, row.offset, *part)
 
 
 def test_all_needed_profiles_are_there_with_their_class() -> None:
@@ -207,19 +213,37 @@ def test_the_quality_page_lists_every_profile_with_its_tier() -> None:
     assert {name: profile.tables.tier for name, profile in PROFILES.items()}.items() <= listed.items()
 
 
-def test_the_example_in_the_docs_loads_and_decodes(tmp_path: Path) -> None:
+def test_the_how_to_works_when_it_is_followed(tmp_path: Path) -> None:
+    """The page's own example, saved as the page says: it loads, the linter finds nothing, its vectors decode."""
     page = (DEVICES.parents[1] / "docs" / "profiles.md").read_text()
+    (example,) = [block.split("```")[0] for block in page.split("```toml\n")[1:]]
     path = tmp_path / "acme_t1.toml"
-    path.write_text(page.split("```toml\n")[1].split("```")[0])
+    path.write_text(example)
+    linted = CliRunner().invoke(app, ["profiles", "lint", str(path)])
+    assert (linted.exit_code, linted.output) == (0, "1 profiles, 0 errors, 0 notes\n")
     profile = load_profile(path)
-    (golden,) = profile.tables.golden
-    (point, value) = next(iter(golden.values.items()))
-    words = words_of(golden, profile.rows[point])
-    assert words is not None
-    assert decode(profile.rows[point], words, at=0.0).value == pytest.approx(value)
+    proven = 0
+    for golden in profile.tables.golden:
+        for point, value in golden.values.items():
+            words = words_of(golden, profile.rows[point])
+            assert words is not None
+            assert decode(profile.rows[point], words, at=0.0).value == pytest.approx(value)
+            proven += 1
+    assert proven
+
+
+def test_the_library_is_large_enough_to_be_one() -> None:
+    classes = Counter(profile.device_class for profile in PROFILES.values())
+    assert len(PROFILES) >= 30
+    assert set(classes) >= {"pump", "valve", "chiller", "cdu", "pdu", "meter", "battery", "leak_detector", "remote_io"}
 
 
 def test_the_docs_name_every_key_of_a_row_and_every_standard_point() -> None:
     page = (DEVICES.parents[1] / "docs" / "profiles.md").read_text()
-    keys = {*Row.model_fields, *(point for points in CLASS_POINTS.values() for point in points)}
+    keys = {
+        *Row.model_fields,
+        *Link.model_fields,
+        *Probe.model_fields,
+        *(point for points in CLASS_POINTS.values() for point in points),
+    }
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []

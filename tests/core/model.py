@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,23 @@ REFERENCE = Path(__file__).parent.parent.parent / "profiles/enclosures/reference
 SCAN_S = 0.2
 POLL_SCANS = 5  # unchanged values are seen once a second
 RUN_DELAY_S = 1.0
-CHILLER_DELAY_S = 60.0
 RACK_KW = 78.0
 
 
 @functools.cache
 def reference_plan() -> Plan:
     return load_plan(REFERENCE)
+
+
+@functools.cache
+def quick_plan() -> Plan:
+    """The reference pod with shorter waits, for tests that are about something else."""
+    plan = reference_plan()
+    startup = replace(
+        plan.pod.startup, ready_hold_s=5.0, pump_start_hold_s=5.0, primary_prove_s=2.0, cooldown_min_s=60.0
+    )
+    power = replace(plan.pod.power, rack_stagger_s=2.0, outlet_stagger_s=0.2)
+    return replace(plan, pod=replace(plan.pod, startup=startup, power=power))
 
 
 def flow_lpm(tcs: Tcs, speeds_pct: list[float]) -> float:
@@ -50,6 +60,9 @@ class PodModel:
     lost: set[str] = field(default_factory=set)
     stuck: set[str] = field(default_factory=set)  # machines that do not run whatever they are told
     commanded: dict[str, tuple[bool, float]] = field(default_factory=dict)
+    chiller_delay_s: float = 5.0
+    flow_factor: float = 1.0
+    rack_kw: float = RACK_KW
     now: float = 1000.0
     inbox: dict[str, Reading] = field(default_factory=dict)
     log: list[tuple[float, str, Value]] = field(default_factory=list)
@@ -86,16 +99,16 @@ class PodModel:
         pod = self.plan.pod
         for device, (on, since) in self.commanded.items():
             slow = pod.device_class[device] == "chiller"
-            proven = on and self.now - since >= (CHILLER_DELAY_S if slow else RUN_DELAY_S)
+            proven = on and self.now - since >= (self.chiller_delay_s if slow else RUN_DELAY_S)
             self.values[f"{device}.running"] = proven and device not in self.stuck
         for pump in (*pod.tcs.pumps, *pod.fws.pumps):
             running = self.values[f"{pump}.running"]
             self.values[f"{pump}.speed"] = float(self.values[f"{pump}.speed_cmd"]) if running else 0.0
         speeds = [float(self.values[f"{pump}.speed"]) for pump in pod.tcs.pumps if self.values[f"{pump}.running"]]
-        self.values[pod.tcs.flow] = flow_lpm(pod.tcs, speeds)
+        self.values[pod.tcs.flow] = self.flow_factor * flow_lpm(pod.tcs, speeds)
         for rack in pod.racks:
             on = [outlet for outlet in rack.outlets if self.values[outlet]]
-            share = RACK_KW * len(on) / len(rack.outlets) / len(rack.power)
+            share = self.rack_kw * len(on) / len(rack.outlets) / len(rack.power)
             self.values |= dict.fromkeys(rack.power, share)
             self.values[f"{rack.valve}.position"] = float(self.values[f"{rack.valve}.position_cmd"])
         total = sum(float(self.values[point]) for rack in pod.racks for point in rack.power)
@@ -128,7 +141,7 @@ class Rig:
 
     @classmethod
     def make(cls, saved: dict[str, Any] | None = None, model: PodModel | None = None) -> Rig:
-        model = model or PodModel(reference_plan())
+        model = model or PodModel(quick_plan())
         return cls(model, Engine(model.plan.pod, saved or {}, model.now))
 
     @property

@@ -15,6 +15,13 @@ from controller.core.points import Quality, Value
 from controller.fieldbus.codec import EncodeError, decode, encode
 
 INTEGERS = {
+    "int24": (-0x80_0000, 0x7F_FFFF),
+    "uint24": (0, 0xFF_FFFF),
+    "int48": (-0x8000_0000_0000, 0x7FFF_FFFF_FFFF),
+    "uint48": (0, 0xFFFF_FFFF_FFFF),
+    "bcd16": (0, 9999),
+    "bcd32": (0, 99_999_999),
+    "bcd64": (0, 2**53),
     "int16": (-0x8000, 0x7FFF),
     "uint16": (0, 0xFFFF),
     "int32": (-0x8000_0000, 0x7FFF_FFFF),
@@ -22,7 +29,9 @@ INTEGERS = {
     "int64": (-(2**53), 2**53),  # a float holds whole numbers up to here
     "uint64": (0, 2**53),
 }
-FLOATS = {"float32": 2.0**127, "float64": 1.0e300}
+FLOATS = {"float16": 65504.0, "float32": 2.0**127, "float64": 1.0e300}
+BYTES = ("uint8l", "uint8h", "int8l", "int8h")
+SWAPPED = ("swapped_pairs", "swapped_halves")
 
 
 def row(**keys: Any) -> Row:
@@ -47,7 +56,8 @@ orders = pytest.mark.parametrize("word_order", ["big", "little"])
 def test_an_integer_reads_back_within_one_count(kind: str, word_order: str, data: st.DataObject) -> None:
     scale = data.draw(st.sampled_from([1.0, 0.1, 0.001, 10.0, 100 / 16384, 1 / 1024, -0.5]))
     offset = data.draw(st.sampled_from([0.0, -273.15, 40.0]))
-    point = row(type=kind, word_order=word_order, scale=scale, offset=offset)
+    byte_order = data.draw(st.sampled_from(["big", "little"]))
+    point = row(type=kind, word_order=word_order, byte_order=byte_order, scale=scale, offset=offset)
     low, high = INTEGERS[kind]
     value = data.draw(st.integers(low, high)) * scale + offset
     (words,) = encode(point, value)
@@ -60,17 +70,18 @@ def test_an_integer_reads_back_within_one_count(kind: str, word_order: str, data
 @given(data=st.data())
 def test_a_float_reads_back(kind: str, word_order: str, data: st.DataObject) -> None:
     limit = FLOATS[kind]
-    width: Literal[32, 64] = 32 if kind == "float32" else 64
+    width: Literal[16, 32, 64] = {"float16": 16, "float32": 32, "float64": 64}[kind]  # type: ignore[assignment]
     value = data.draw(st.floats(-limit, limit, allow_subnormal=False, width=width))
-    (words,) = encode(row(type=kind, word_order=word_order), value)
-    assert value_of(row(type=kind, word_order=word_order), words) == value
+    point = row(type=kind, word_order=word_order, byte_order=data.draw(st.sampled_from(["big", "little"])))
+    (words,) = encode(point, value)
+    assert value_of(point, words) == value
 
 
 @orders
 @given(words=st.lists(st.integers(0, 0xFFFF), min_size=4, max_size=4))
-@pytest.mark.parametrize("kind", [*INTEGERS, *FLOATS])
+@pytest.mark.parametrize("kind", [*INTEGERS, *FLOATS, *BYTES])
 def test_any_words_give_a_finite_value_or_none(kind: str, word_order: str, words: list[int]) -> None:
-    point = row(type=kind, word_order=word_order)
+    point = row(type=kind, word_order=word_order, access="r")
     value = value_of(point, words[: point.width])
     assert value is None or math.isfinite(float(value))
 
@@ -231,3 +242,120 @@ def test_text_of_any_words_can_be_shown(words: list[int]) -> None:
 def test_named_bits_are_a_whole_number() -> None:
     point = row(type="uint32", access="r", bits={"0": "first", "31": "last"})
     assert value_of(point, [0x8000, 0x0001]) == 0x8000_0001
+
+
+@pytest.mark.parametrize(
+    ("word_order", "byte_order", "text"),
+    [
+        ("big", "big", b"ABCDEFGH"),
+        ("little", "big", b"GHEFCDAB"),
+        ("big", "little", b"BADCFEHG"),
+        ("little", "little", b"HGFEDCBA"),
+        ("swapped_pairs", "big", b"CDABGHEF"),
+        ("swapped_halves", "big", b"EFGHABCD"),
+        ("swapped_pairs", "little", b"DCBAHGFE"),
+        ("swapped_halves", "little", b"FEHGBADC"),
+    ],
+)
+def test_every_order_of_eight_bytes(word_order: str, byte_order: str, text: bytes) -> None:
+    point = row(type="uint64", word_order=word_order, byte_order=byte_order)
+    sent = list(struct.unpack(">4H", text))
+    assert value_of(point, sent) == float(int.from_bytes(b"ABCDEFGH", "big"))
+
+
+@pytest.mark.parametrize("word_order", SWAPPED)
+@given(value=st.integers(0, 2**53))
+def test_swapped_orders_read_back(word_order: str, value: int) -> None:
+    point = row(type="uint64", word_order=word_order)
+    assert value_of(point, encode(point, value)[0]) == value
+
+
+@pytest.mark.parametrize(
+    ("keys", "words", "value"),
+    [
+        ({"type": "uint8l"}, [0xFE03], 3),
+        ({"type": "uint8h"}, [0xFE03], 254),
+        ({"type": "int8h"}, [0xFE03], -2),
+        ({"type": "int8l"}, [0x7F80], -128),
+        ({"type": "uint8l", "byte_order": "little"}, [0xFE03], 254),
+        ({"type": "int24"}, [0xAAFF, 0xFFFF], -1),
+        ({"type": "uint24"}, [0x0001, 0x0002], 65538),
+        ({"type": "uint24", "word_order": "little"}, [0x0002, 0x0001], 65538),
+        ({"type": "uint48"}, [1, 0, 2], 2**32 + 2),
+        ({"type": "int48", "word_order": "little"}, [0xFFFE, 0xFFFF, 0xFFFF], -2),
+        ({"type": "float16"}, [0xC500], -5.0),
+        ({"type": "bcd16"}, [0x2359], 2359),
+        ({"type": "bcd32"}, [0x0102, 0x0304], 1020304),
+        ({"type": "bcd16"}, [0x1A00], None),
+        ({"field": [12, 4]}, [0x3210], 3),
+        ({"field": [4, 4]}, [0x3210], 1),
+        ({"field": [12, 8], "type": "uint32"}, [0x0001, 0x2000], 0x12),
+        ({"field": [8, 1], "enum": {"0": "lubricate", "1": "change"}}, [0x0106], 1),
+        ({"field": [0, 8], "sentinels": [0xFF]}, [0x00FF], None),
+        ({"type": "uint8l", "sentinels": [0xFF]}, [0x01FF], None),
+        ({"type": "int8l", "sentinels": [0x80]}, [0x0080], None),
+        ({"type": "int24", "sentinels": [0x800000]}, [0x0080, 0x0000], None),
+        ({"type": "int16", "byte_order": "little", "sentinels": [0x8000]}, [0x0080], None),
+    ],
+)
+def test_parts_and_rarer_types(keys: dict[str, Any], words: list[int], value: float | None) -> None:
+    assert value_of(row(access="r", **keys), words) == value
+
+
+@pytest.mark.parametrize(
+    ("exponent", "value"),
+    [(0, -1234), (0xFFFF, -123.4), (0xFFFE, -12.34), (3, -1_234_000), (0x8000, None), (11, None), (0xFFF5, None)],
+)
+def test_a_scale_factor_comes_from_its_register(exponent: int, value: float | None) -> None:
+    point = row(type="int16", address=10, scale_from=13, access="r")
+    assert point.width == 4
+    assert value_of(point, [0xFB2E, 0x1111, 0x2222, exponent]) == (None if value is None else pytest.approx(value))
+
+
+def test_a_sentinel_is_no_value_whatever_its_scale_factor() -> None:
+    point = row(type="int32", scale_from=2, sentinels=[0x8000_0000], access="r")
+    assert value_of(point, [0x8000, 0, 0]) is None
+    assert value_of(point, [0xFFFF, 0xFFFB, 1]) == -50
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"word_order": "swapped_pairs", "type": "uint32"},
+        {"byte_order": "little", "bit": 3},
+        {"lane": "low"},
+        {"field": [12, 5]},
+        {"field": [-1, 2]},
+        {"field": [0, 0]},
+        {"field": [0, 4], "type": "int16"},
+        {"field": [0, 4], "access": "rw"},
+        {"type": "uint8l", "access": "rw"},
+        {"scale_from": 0},
+        {"scale_from": 125},
+        {"scale_from": 1, "type": "uint32"},
+        {"scale_from": 4, "access": "rw"},
+        {"scale_from": 4, "enum": {"0": "off"}},
+    ],
+)
+def test_a_layout_that_makes_no_sense_is_refused(keys: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        row(**{"access": "r", **keys})
+
+
+@pytest.mark.parametrize(
+    ("keys", "words", "text"),
+    [
+        ({"byte_order": "little"}, [0x4241, 0x0043], "ABC"),
+        ({"lane": "low"}, [0x0041, 0x0042], "AB"),
+        ({"lane": "high"}, [0x4100, 0x4220], "AB"),
+        ({"word_order": "little"}, [0x4344, 0x4142], "ABCD"),
+    ],
+)
+def test_text_in_other_orders(keys: dict[str, Any], words: list[int], text: str) -> None:
+    assert value_of(row(type="text", words=2, access="r", **keys), words) == text
+
+
+@pytest.mark.parametrize("value", [-1, 10000])
+def test_binary_coded_decimal_has_no_sign_and_its_digits(value: float) -> None:
+    with pytest.raises(EncodeError, match="does not fit"):
+        encode(row(type="bcd16"), value)

@@ -1,0 +1,145 @@
+"""What a bus worker knows of one unit: its spans and when each is due, how quick it is, whether it answers. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from controller.config.enclosure import Bus
+from controller.config.plan import DevicePlan, PointPlan
+from controller.fieldbus import frames
+from controller.fieldbus.frames import Request
+from controller.fieldbus.planner import Span, character_s, plan_spans
+
+SILENT_AFTER = 3  # failures in a row until a device counts as silent
+PROBE_FIRST_S = 2.0
+PROBE_MAX_S = 60.0
+PROBE_SHARE = 0.05  # of the bus's time, for all probes together
+RETRY_ONCE_S = 5.0
+ONCE_DEADLINE_S = 3.0
+RTU_OVERHEAD_BYTES = 3  # unit and check sum
+SLOWEST_FADES = 0.999  # a slow answer is remembered for about a thousand answers
+TIMEOUT_FACTOR = 3.0  # of the slowest answer seen
+TIMEOUT_LEAST_S = 0.03
+NEVER = float("inf")
+
+
+@dataclass(slots=True)
+class Due:
+    """A span, the request that reads it, and when it is to be read next (monotonic seconds)."""
+
+    span: Span
+    request: Request
+    at: float
+
+    @property
+    def deadline(self) -> float:
+        """What is read often goes before what is read seldom, and that before what is read once."""
+        return self.at + (ONCE_DEADLINE_S if self.span.period_s is None else self.span.period_s)
+
+    def next(self, now: float) -> None:
+        """Set the next release; one that is more than a period late starts afresh."""
+        self.at = NEVER if self.span.period_s is None else max(self.at + self.span.period_s, now)
+
+    def retry(self, now: float) -> None:
+        if self.span.period_s is None:
+            self.at = now + RETRY_ONCE_S
+
+
+def _due(span: Span, at: float) -> Due:
+    return Due(span, frames.read(span.device.unit, span.table, span.address, span.count), at)
+
+
+class Unit:
+    """One device on a bus.
+
+    Attributes:
+        answering: None before its first answer.
+    """
+
+    def __init__(self, device: DevicePlan, settings: Bus, now: float) -> None:
+        self.device = device
+        self.name = device.name
+        self.answering: bool | None = None
+        self.spans = [_due(span, now) for span in plan_spans(device, settings)]
+        self._settings = settings
+        self._failures = 0
+        self._probe_s = PROBE_FIRST_S
+        self._probe_at = 0.0
+        self._slowest_s = device.profile.link.device_time_ms / 1000
+
+    def candidates(self, probe_at: float) -> list[Due]:
+        """Return what may be read: all spans, or of a silent unit the cheapest one as a probe, within the budget."""
+        if self.answering is not False or not self.spans:
+            return self.spans
+        cheapest = min(self.spans, key=lambda due: due.span.count)
+        return [replace(cheapest, at=max(self._probe_at, probe_at))]
+
+    def timeout_s(self, request: Request) -> float:
+        """Return how long to wait: what the wire takes, and three times the slowest answer, but for a silent unit
+        never more than the bus's timeout."""
+        most = self._settings.timeout_ms / 1000
+        if self.answering is False:
+            return self._wire_s(request) + min(most, max(TIMEOUT_LEAST_S, TIMEOUT_FACTOR * self._slowest_s))
+        return self._wire_s(request) + most
+
+    def took(self, request: Request, seconds: float) -> None:
+        """Learn how quick the unit is."""
+        own = max(0.0, seconds - self._wire_s(request))
+        self._slowest_s = max(own, self._slowest_s * SLOWEST_FADES)
+
+    def answered(self, now: float) -> bool:
+        """Note an answer; return True when the unit was not known to answer before. All its points are read then."""
+        self._failures = 0
+        if self.answering is True:
+            return False
+        self.answering, self._probe_s = True, PROBE_FIRST_S
+        for due in self.spans:
+            due.at = min(due.at, now)
+        return True
+
+    def failed(self, now: float) -> bool:
+        """Note a failure; return True when the unit has just become silent."""
+        self._failures += 1
+        if self._failures < SILENT_AFTER:
+            return False
+        self.answering, self._probe_at = False, now + self._probe_s
+        return True
+
+    def probed(self, now: float, silent: int) -> float:
+        """Note a probe without answer; return when the next probe of any of ``silent`` units may be made.
+
+        Units are probed as often as the budget of the bus allows, but each at most every 2 s and at least every 60 s.
+        """
+        cheapest = min(self.spans, key=lambda due: due.span.count)
+        cost_s = self.timeout_s(cheapest.request)
+        share_s = cost_s / PROBE_SHARE
+        self._probe_s = min(max(PROBE_FIRST_S, silent * share_s), PROBE_MAX_S)
+        self._probe_at = now + self._probe_s
+        return now + share_s - cost_s
+
+    def split(self, due: Due) -> bool:
+        """Read a refused span in two halves from now on; return False when it is one value, which can't be split."""
+        values = sorted({(plan.row.address, plan.row.width) for plan in due.span.points})
+        if len(values) < 2:
+            return False
+        middle = values[len(values) // 2][0]
+        halves = [[p for p in due.span.points if (p.row.address < middle) is low] for low in (True, False)]
+        if not all(halves):
+            return False
+        self.spans.remove(due)
+        for points in halves:
+            first = min(plan.row.address for plan in points)
+            end = max(plan.row.address + plan.row.width for plan in points)
+            self.spans.append(_due(replace(due.span, address=first, count=end - first, points=tuple(points)), 0.0))
+        return True
+
+    def read_back(self, plan: PointPlan, at: float) -> None:
+        """Read a point back soon after it was written; a run of writes is read back once for all."""
+        for due in self.spans:
+            if due.span.period_s is not None and plan in due.span.points:
+                due.at = min(due.at, at)
+
+    def _wire_s(self, request: Request) -> float:
+        if self._settings.kind != "rtu":
+            return 0.0
+        return (len(request.pdu) + request.reply_bytes + 2 * RTU_OVERHEAD_BYTES) * character_s(self._settings)

@@ -1,0 +1,309 @@
+"""Write the generated parts of the documentation: ``python docs/generate.py`` rewrites, ``--check`` shows the diff.
+
+A part stands between ``<!-- generated: NAME -->`` and ``<!-- end -->``. What is outside is never touched.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import re
+import sys
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # this tree, whatever is installed
+
+from controller.config.plan import Plan, load_plan  # noqa: E402
+from controller.config.profile import Row as Register  # noqa: E402
+from controller.config.profile import load_profile  # noqa: E402
+from controller.core import modes  # noqa: E402
+from controller.core.alarms import AlarmRow  # noqa: E402
+from controller.core.assess import COOLING_LOST_PCT  # noqa: E402
+from controller.core.engine import EMERGENCY_OFF, POSTURES, Posture  # noqa: E402
+from controller.core.pod import Pod, alarm_rows, interlock_rows, pod_points  # noqa: E402
+from controller.fieldbus.admission import admitted, page  # noqa: E402
+
+REFERENCE = ROOT / "profiles" / "enclosures" / "reference-pod.toml"
+PROFILES = ROOT / "profiles" / "devices"
+MARK = re.compile(r"(<!-- generated: (?P<name>[a-z-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+LISTED_MAX = 6  # instances that an alarm line names before it only counts them
+UNITS = {"Cel": "°C", "{count}": "", "{rpm}": "rpm"}
+
+
+@cache
+def plan() -> Plan:
+    return load_plan(REFERENCE)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+def number(value: object) -> str:
+    return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value).lower()
+
+
+def code(text: str) -> str:
+    return f"`{text}`"
+
+
+# ---------------------------------------------------------------- architecture.md
+
+
+def mode_diagram() -> str:
+    """Return the transition table as a mermaid state diagram."""
+    lines = ["```mermaid", "stateDiagram-v2", f"    [*] --> {modes.OFF}"]
+    for state in modes.STATES:
+        if not isinstance(state, str):
+            children = "\n".join(f"        {child}" for child in state["children"])
+            lines += [f"    state {state['name']} {{", children, "    }"]
+    edges: dict[tuple[str, str], list[str]] = {}
+    for source, trigger, dest in modes.table():
+        edges.setdefault((_leaf(source), _leaf(dest)), []).append(trigger)
+    lines += [f"    {source} --> {dest} : {', '.join(triggers)}" for (source, dest), triggers in edges.items()]
+    return "\n".join([*lines, "```", ""])
+
+
+def _leaf(state: str) -> str:
+    return state.rpartition(".")[2]
+
+
+def rules() -> str:
+    """Return the rules in the order in which a scan tries them."""
+    rows = []
+    for place, rule in enumerate(modes.RULES, 1):
+        cause = rule.cause(modes.Facts(0.0, ("what is missing",), trip="the first trip", limited="what is not known"))
+        dests = {dest for source, trigger, dest in modes.table() if trigger == rule.trigger and source in rule.modes}
+        sources = ", ".join(code(mode) for mode in rule.modes)
+        rows.append(
+            (str(place), sources, code(rule.trigger), ", ".join(map(code, sorted(dests))), cause or "its cause")
+        )
+    return table(("", "In", "Trigger", "To", "Cause that is logged"), rows)
+
+
+def postures() -> str:
+    def row(name: str, posture: Posture) -> Sequence[str]:
+        left = "as they stand"
+        return name, posture.pumps or left, posture.primary or left, posture.racks or left
+
+    rows = [row(code(mode), posture) for mode, posture in POSTURES.items()]
+    rows.append(row("any, while the interlock `epo` acts", EMERGENCY_OFF))
+    return table(("Mode", "TCS pumps", "Facility water (FWS pumps, chillers, valve)", "Racks"), rows)
+
+
+def floors() -> str:
+    """Return the layers that import-linter holds, highest first."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    lines = []
+    for contract in contracts:
+        if contract["type"] == "layers":
+            lines += [f"{contract['containers'][0]}", *(f"    {layer}" for layer in contract["layers"]), ""]
+    return "\n".join(["```text", *lines[:-1], "```", ""])
+
+
+# ---------------------------------------------------------------- operating.md
+
+
+def plan_page() -> str:
+    return f"```text\n{page(admitted(plan(), REFERENCE.name))}\n```\n"
+
+
+def settings(name: str) -> Callable[[], str]:
+    """Return what writes one settings table of the reference pod."""
+
+    def written() -> str:
+        values = getattr(plan().pod, name)
+        names = [item.name for item in dataclasses.fields(values)]
+        rows = [(code(f"{name}.{key}"), _setting(getattr(values, key))) for key in names]
+        return table(("Setting", "Reference pod"), rows)
+
+    return written
+
+
+def _setting(value: object) -> str:
+    return ", ".join(map(code, value)) if isinstance(value, tuple) else number(value)
+
+
+# ---------------------------------------------------------------- alarms.md
+
+
+def alarm_table() -> str:
+    """Return one line for each sort of alarm: rows that differ only in the device are one line."""
+    pod = plan().pod
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for row in alarm_rows(pod):
+        line, instance = _alarm(row, pod)
+        groups.setdefault(line, []).append(instance)
+    return table(
+        ("Alarm", "For", "Priority", "Comes when", "What it means", "What to do"),
+        ((line[0], _listed(instances), *line[1:]) for line, instances in groups.items()),
+    )
+
+
+def _alarm(row: AlarmRow, pod: Pod) -> tuple[tuple[str, ...], str]:
+    device = row.point.split(".")[0]
+    own = row.id.startswith(f"{device}_") and device in {*pod.device_bus, *pod.device_bus.values()}
+    stand_in = "{bus}" if device in pod.device_bus.values() else "{device}"
+    bus = pod.device_bus.get(device, device)
+
+    def general(text: str) -> str:
+        text = re.sub(rf"\b{device}(?![0-9])", stand_in, text) if own else text
+        text = text.replace(f"`{bus}.lost`", "`{bus}.lost`") if own else text
+        return re.sub(r"zone_\d+", "zone_{n}", text)
+
+    instance = re.sub(rf"^{device}\.", "", row.point) if "zone_" in row.point else device
+    cells = (
+        f"`{general(row.id.replace(device, stand_in, 1) if own else row.id)}`",
+        row.priority,
+        general(_condition(row, pod)),
+        f"{general(row.title)}. {row.consequence}",
+        general(row.action),
+    )
+    return cells, instance if own else ""
+
+
+def _condition(row: AlarmRow, pod: Pod) -> str:
+    unit = {**pod.points, **pod_points(pod)}[row.point].unit
+    unit = UNITS.get(unit, unit)
+    limit = f"{number(row.limit)} {unit}".strip()
+    words = {
+        "above": f"above {limit}", "below": f"below {limit}", "on": "on", "off": "off",
+        "differs": f"other than {limit}", "unusable": "not known",
+    }[row.test]  # fmt: skip
+    text = f"`{row.point}` {words}"
+    text += f" for {number(row.on_delay_s)} s" if row.on_delay_s else ""
+    if row.hysteresis:
+        back = float(row.limit) + (row.hysteresis if row.test == "below" else -row.hysteresis)
+        text += f"; goes at {number(back)} {unit}".rstrip()
+    shown = [point for point in row.unless if point != "pod.booting"]
+    if shown:
+        text += "; not while " + (f"`{shown[0]}`" if len(shown) == 1 else "a bus it hangs on is lost")
+    return text
+
+
+def _listed(instances: Sequence[str]) -> str:
+    names = [name for name in instances if name]
+    if len(names) > LISTED_MAX:
+        return f"{len(names)}: {code(names[0])} to {code(names[-1])}"
+    return ", ".join(map(code, names))
+
+
+def interlock_table() -> str:
+    """Return one line for each interlock; a new row without words here is an error, so that the page stays whole."""
+    pod = plan().pod
+    limits = pod.protection
+    all_off = "all racks off, all TCS pumps to full speed; mode `FAULT.tripped`"
+    live = "live, any rack on: "
+    words: Mapping[str, tuple[str, str]] = {
+        "epo": (f"`{limits.epo}` on, in every mode", "pumps, facility water and racks off until reset; see below"),
+        "flow_lost": (f"{live}`pod.flow_ratio` below {number(limits.flow_lost_pct)} %", all_off),
+        "pumps_lost": (f"{live}every TCS pump is known not to run", all_off),
+        "supply_hot": (f"{live}`pod.supply_temp` above {number(limits.supply_temp_trip_c)} °C", all_off),
+        "cooling_lost": (
+            f"{live}`pod.flow_ratio` below {number(COOLING_LOST_PCT)} %",
+            "mode `FAULT.cooling_lost`: pumps to full speed; ends by itself",
+        ),
+    }
+    hold_s = number(limits.rack_off_before_valve_s)
+    rack = (
+        "any of the rack's leak detectors on, in every mode",
+        f"this rack off; its valve closes once the rack has been off for {hold_s} s",
+    )
+    rows: dict[tuple[str, ...], None] = {}
+    for row in interlock_rows(pod):
+        condition, effect = rack if row.rack else words[row.id]
+        name = "leak_{rack}" if row.rack else row.id
+        kind = "trip" if row.trip else "interlock"
+        rows[(code(name), kind, condition, f"{number(row.delay_s)} s", effect)] = None
+    return table(("Row", "Kind", "Condition", "Delay", "Effect"), rows)
+
+
+# ---------------------------------------------------------------- points.md
+
+
+def point_tables() -> str:
+    return "\n".join(_profile(path) for path in sorted(PROFILES.glob("*.toml")))
+
+
+def _profile(path: Path) -> str:
+    profile = load_profile(path)
+    tables = profile.tables
+    heading = f"## {path.stem}\n\n{tables.vendor} {tables.model}, class `{tables.device_class}`, tier {tables.tier}.\n"
+    reaction = " ".join(tables.comm_loss.reaction.split())
+    rows = [_point(name, row) for name, row in tables.points.items()]
+    body = table(("Point", "Unit", "Register", "Access", "Rate", "Notes"), rows)
+    return f"{heading}\nWhen the bus is silent: {reaction}\n\n{body}"
+
+
+def _point(name: str, row: Register) -> Sequence[str]:
+    register = f"{row.table} {row.address} {row.type}" + (f" bit {row.bit}" if row.bit is not None else "")
+    notes = list(_notes(row))
+    return code(name), row.unit, register, row.access, row.rate, "; ".join(notes)
+
+
+def _notes(row: Register) -> Iterator[str]:
+    if row.repeat:
+        yield f"{row.repeat.count} times from n = {row.repeat.first}, step {row.repeat.step}"
+    if row.safety:
+        yield "safety"
+    if row.range:
+        yield f"{number(row.range[0])} to {number(row.range[1])}"
+    if row.confidence == "uncertain":
+        yield "uncertain"
+    if row.description:
+        yield row.description.rstrip(".")
+
+
+# ---------------------------------------------------------------- writing
+
+PARTS: Mapping[str, Callable[[], str]] = {
+    "mode-diagram": mode_diagram,
+    "rules": rules,
+    "postures": postures,
+    "floors": floors,
+    "plan": plan_page,
+    "startup": settings("startup"),
+    "protection": settings("protection"),
+    "alarms": alarm_table,
+    "interlocks": interlock_table,
+    "points": point_tables,
+}
+
+
+def pages() -> list[Path]:
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def rendered(text: str) -> str:
+    """Return a page with its generated parts as they should be; raises KeyError for a part nobody writes."""
+    return MARK.sub(lambda match: f"{match[1]}{PARTS[match['name']]()}{match[3]}", text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 with the diff if a page is old")
+    check = parser.parse_args().check
+    old = 0
+    for path in pages():
+        text = path.read_text()
+        new = rendered(text)
+        if new == text:
+            continue
+        old += 1
+        if check:
+            name = str(path.relative_to(ROOT))
+            sys.stdout.writelines(difflib.unified_diff(text.splitlines(True), new.splitlines(True), name, "generated"))
+        else:
+            path.write_text(new)
+    return 1 if check and old else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
