@@ -13,6 +13,8 @@ from multiprocessing.connection import Connection
 from types import TracebackType
 from typing import Any, Self
 
+from controller.service import precise_loop
+
 START_S = 30.0
 ANSWER_S = 60.0
 REALTIME_PRIORITY = 10
@@ -86,8 +88,8 @@ def cpu_s(pid: int) -> float:
 
 
 def _main(connection: Connection, body: Body, spec: Any, realtime: bool) -> None:
-    with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(_serve(connection, body, spec, realtime))
+    with contextlib.suppress(KeyboardInterrupt), asyncio.Runner(loop_factory=precise_loop) as runner:
+        runner.run(_serve(connection, body, spec, realtime))
 
 
 async def _serve(connection: Connection, body: Body, spec: Any, realtime: bool) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from hil.bench import plans
 from hil.bench.child import Child
-from hil.bench.master import Inbox, until, working
+from hil.bench.master import Inbox, run, until, working
 from hil.bench.result import Result
 from hil.bench.slave import Line, served
 
@@ -64,7 +64,7 @@ def _plan(port: str, line: Line) -> Any:
 
 def _run(line: Line, what: Callable[..., Coroutine[Any, Any, Any]], *arguments: Any) -> Any:
     with served(line) as slaves:
-        return asyncio.run(what(slaves, line, *arguments))
+        return run(what(slaves, line, *arguments))
 
 
 async def _watch(slaves: Child, line: Line, seconds: float, falling: Sequence[int]) -> Times:

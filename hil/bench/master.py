@@ -7,7 +7,8 @@ import contextlib
 import gc
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
 
 import structlog
 
@@ -15,6 +16,9 @@ from controller.clock import SystemClock
 from controller.config.plan import BusPlan
 from controller.core.points import Quality, Reading
 from controller.fieldbus.bus import BusWorker
+from controller.service import precise_loop
+
+Outcome = TypeVar("Outcome")
 
 
 class Inbox(dict[str, Reading]):
@@ -38,10 +42,16 @@ class Inbox(dict[str, Reading]):
             self.poor += 1
 
 
+def run(main: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Run ``main`` on the event loop that the service runs on."""
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        return runner.run(main)
+
+
 def quiet() -> None:
     """Keep the worker's own log off the output: only results are printed."""
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
+    logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)  # the bare client's
 
 
 @contextlib.asynccontextmanager

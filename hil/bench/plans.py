@@ -15,6 +15,7 @@ from hil.wire.tcp import LOOPBACK
 
 SATURATED_S = 1e-6  # a poll period that is always over: the worker has something to read all the time
 MAX_AGE_S = 3600.0
+WRITE_BUDGET_MS = 5000  # spans are as long as the device bears, whatever waits meanwhile
 STILL = 0xFFF0  # the bits of a moving register that stay
 
 
@@ -32,9 +33,7 @@ def tcp(port: int, timeout_ms: int = 500) -> Bus:
 
 
 def _bus(**settings: Any) -> Bus:
-    if "write_budget_ms" in Bus.model_fields:  # spans are as long as the device takes, whatever waits meanwhile
-        settings["write_budget_ms"] = 5000
-    return Bus.model_validate(settings)
+    return Bus.model_validate({"write_budget_ms": WRITE_BUDGET_MS, **settings})
 
 
 def row(address: int, words: int = 1, **more: Any) -> Row:

@@ -15,7 +15,7 @@ from controller.config.plan import DevicePlan
 from controller.config.profile import Row, load_profile
 from controller.fieldbus.planner import plan_spans, read_s
 from hil.bench import plans
-from hil.bench.master import Inbox, working
+from hil.bench.master import Inbox, run, working
 from hil.bench.publish import Edge, broker, subscriber
 from hil.bench.result import Result
 from hil.bench.slave import Line, served
@@ -131,14 +131,15 @@ def measure(quick: bool) -> Iterator[Result]:
 def predicted_s(entries: Registers) -> float:
     """Return what the planner expects of a refresh: the sum of its spans."""
     unit = rpu(entries, joined=True)
-    return sum(read_s(plans.serial("line", BAUD), span) for span in plan_spans(unit))
+    bus = plans.serial("line", BAUD)
+    return sum(read_s(bus, span) for span in plan_spans(unit, bus))
 
 
 def _run(entries: Registers, rounds: int, *, joined: bool) -> Refresh:
     line, unit = Line(BAUD, (UNIT,), DEVICE_TIME_S, moving=True), rpu(entries, joined=joined)
-    requests = len(plan_spans(unit))
+    requests = len(plan_spans(unit, plans.serial("line", BAUD)))
     with served(line) as slaves, broker() as port, subscriber(port, f"bench/dev/{DEVICE}") as kept:
-        asyncio.run(_poll(slaves.told, port, unit, rounds))
+        run(_poll(slaves.told, port, unit, rounds))
         documents = [json.loads(payload)["pts"] for _, _, payload in kept.ask("take")]
         exchanges = slaves.ask("exchanges")[requests:]
     return Refresh(line, exchanges, requests, len(documents), *_judged(entries, documents))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from statistics import median
 
 from hil.bench import plans
-from hil.bench.master import Inbox, working
+from hil.bench.master import Inbox, run, working
 from hil.bench.result import Result
 from hil.bench.slave import Line, Use, served, use
 
@@ -47,7 +47,7 @@ def measure(quick: bool) -> Iterator[Result]:
 
 def _once(line: Line, seconds: float) -> Use:
     with served(line) as slaves:
-        asyncio.run(_poll(slaves.told, line, seconds))
+        run(_poll(slaves.told, line, seconds))
         return use(line, slaves.ask("exchanges")[SETTLED:])
 
 

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
-from controller.fieldbus.client import ModbusLink
+from controller.fieldbus import frames
+from controller.fieldbus.client import Link, made
 from hil.bench import plans
 from hil.bench.libmodbus import compiled, server
-from hil.bench.master import Inbox, working
+from hil.bench.master import Inbox, run, working
 from hil.bench.result import Result
 
 NAME = "tcp-rate"
@@ -34,8 +35,8 @@ def measure(quick: bool) -> Iterator[Result]:
         rates: list[tuple[float, float, float, float]] = []
         for _ in range(rounds):
             theirs = float(subprocess.check_output([client, str(port), str(seconds)]))
-            links = {count: asyncio.run(_links(port, count, seconds)) for count in BARS}
-            rates.append((theirs, links[1], links[32], asyncio.run(_worker(port, seconds))))
+            links = {count: run(_links(port, count, seconds)) for count in BARS}
+            rates.append((theirs, links[1], links[32], run(_worker(port, seconds))))
     params = {"words": WORDS, "seconds": seconds * rounds, "server": "libmodbus"}
     theirs = median(rate[0] for rate in rates)
     for place, (count, bar) in enumerate(BARS.items(), 1):
@@ -49,7 +50,7 @@ def measure(quick: bool) -> Iterator[Result]:
 
 
 async def _links(port: int, count: int, seconds: float) -> float:
-    links = [ModbusLink(plans.tcp(port)) for _ in range(count)]
+    links = [made(plans.tcp(port)) for _ in range(count)]
     for link in links:
         await link.open()
     gc.collect()
@@ -59,14 +60,14 @@ async def _links(port: int, count: int, seconds: float) -> float:
     rate = sum(reads) / (time.monotonic() - begun)
     gc.unfreeze()
     for link in links:
-        link.close()
+        await link.close()
     return rate
 
 
-async def _read(link: ModbusLink, until: float) -> int:
-    reads = 0
+async def _read(link: Link, until: float) -> int:
+    reads, request = 0, frames.read(UNIT, "holding", 0, WORDS)
     while time.monotonic() < until:
-        words = await link.read(UNIT, "holding", 0, WORDS, TIMEOUT_S)
+        words = request.values(await link.exchange(request, TIMEOUT_S))
         assert words[-1] == plans.word(UNIT, WORDS - 1)
         reads += 1
     return reads
@@ -77,6 +78,6 @@ async def _worker(port: int, seconds: float) -> float:
     bus = plans.bus(plans.tcp(port), [plans.device("unit_1", UNIT, rows, device_time_s=0.0)])
     async with working([bus], Inbox()) as (worker,):
         await asyncio.sleep(0.2)
-        before, begun = worker.counters.transactions, time.monotonic()
+        before, begun = worker.counters["transactions"], time.monotonic()
         await asyncio.sleep(seconds)
-        return (worker.counters.transactions - before) / (time.monotonic() - begun)
+        return (worker.counters["transactions"] - before) / (time.monotonic() - begun)

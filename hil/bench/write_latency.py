@@ -10,9 +10,9 @@ from typing import Any
 
 from controller.config.plan import BusPlan
 from controller.core.interlocks import Write
-from controller.fieldbus.planner import plan_spans, read_s
+from controller.fieldbus.schedule import analyse
 from hil.bench import plans
-from hil.bench.master import Inbox, until, working
+from hil.bench.master import Inbox, run, until, working
 from hil.bench.result import Result
 from hil.bench.slave import Line, served
 
@@ -21,6 +21,7 @@ BAUD, UNITS, WORDS, DEVICE_TIME_S = 19200, (1, 2, 3), 32, 0.005
 OUTPUT = 4000
 PAUSE_S = (0.08, 0.20)
 QUANTILE = 0.999
+REFRESH_S = 2.0
 SINGLE_WRITE = 6
 
 
@@ -32,7 +33,7 @@ def measure(quick: bool) -> Iterator[Result]:
     writes = 250 if quick else 3000
     line = Line(BAUD, UNITS, DEVICE_TIME_S)
     with served(line) as slaves:
-        submitted, plan = asyncio.run(_run(slaves.told, line, writes))
+        submitted, plan = run(_run(slaves.told, line, writes))
         exchanges = slaves.ask("exchanges")
     seen = [exchange.arrived for exchange in exchanges if exchange.function == SINGLE_WRITE]
     waits = sorted(arrived - at for at, arrived in zip(submitted, seen, strict=False))
@@ -64,8 +65,8 @@ def quantile(ordered: list[float], share: float) -> float:
 
 def bound(plan: BusPlan) -> tuple[float, str]:
     """Return the longest time a write waits for one read and the silence after it, in seconds, and how it was got."""
-    spans = [span for device in plan.devices for span in plan_spans(device)]
-    return max(read_s(plan.settings, span) for span in spans), "one span and its gap"
+    outputs = [point.point.id for device in plan.devices for point in device.points if point.row.access == "w"]
+    return analyse(plan, outputs, REFRESH_S).blocking_s, "the planner's blocking_s: the longest span and its gap"
 
 
 async def _run(port: str, line: Line, writes: int) -> tuple[list[float], BusPlan]:
@@ -78,8 +79,8 @@ async def _run(port: str, line: Line, writes: int) -> tuple[list[float], BusPlan
         await until(lambda: all(inbox.good[f"unit_{unit}.r0"] for unit in line.units))
         for number in range(writes):
             await asyncio.sleep(dice.uniform(*PAUSE_S))
-            done = worker.counters.writes
+            done = worker.counters["writes"]
             submitted.append(time.monotonic())
             worker.submit(Write(f"unit_{dice.choice(line.units)}.out", float(number % 1000), True, "bench"))
-            await until(lambda done=done: worker.counters.writes > done, 5.0)  # type: ignore[misc]
+            await until(lambda done=done: worker.counters["writes"] > done, 5.0)  # type: ignore[misc]
     return submitted, plan

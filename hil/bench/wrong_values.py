@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,7 @@ from controller.fieldbus.planner import plan_spans
 from hil.bench import plans
 from hil.bench.child import Child
 from hil.bench.faulty import FAULTS, LATE_S, SWAPPED_ECHO_SHARE, Lines, serve
+from hil.bench.master import run
 from hil.bench.result import Result
 
 NAME = "wrong-values"
@@ -100,9 +102,9 @@ def expected(buses: Sequence[BusPlan]) -> dict[str, int]:
 def measure(quick: bool) -> Iterator[Result]:
     """Return how many values stood under a wrong name: by the worker, and by a bare pymodbus client beside it."""
     with Child(serve, Lines(LINES, UNITS, TIMEOUT_S)) as slaves:
-        ours = asyncio.run(_ours(slaves, QUICK_S if quick else LIMIT_S, TRANSACTIONS))
+        ours = run(_ours(slaves, QUICK_S if quick else LIMIT_S, TRANSACTIONS))
     with Child(serve, Lines(LINES, UNITS, TIMEOUT_S, seed=2)) as slaves:
-        bare = asyncio.run(_bare(slaves, BARE_QUICK_S if quick else BARE_S))
+        bare = run(_bare(slaves, BARE_QUICK_S if quick else BARE_S))
     params = {
         "wire": "ptys without line timing",
         "lines": LINES,
@@ -116,7 +118,7 @@ def measure(quick: bool) -> Iterator[Result]:
     }
     yield Result(NAME, {"figure": "values under a wrong name", **params}, ours.wrong, "== 0", _detail(ours))
     writes = ours.detail["writes"] - ours.detail["slaves"]["writes rightly echoed"]
-    detail = {"writes": ours.detail["writes"], "failed": ours.detail["writes_failed"]}
+    detail = {"writes": ours.detail["writes"], "failed": ours.detail["writes failed"]}
     yield Result(NAME, {"figure": "writes taken as done beyond those rightly echoed"}, max(0, writes), "== 0", detail)
     bar = "" if quick else f">= {TRANSACTIONS}"
     yield Result(NAME, {"figure": "transactions"}, ours.transactions, bar, {"seconds": ours.seconds})
@@ -147,7 +149,7 @@ async def _ours(slaves: Child, limit_s: float, target: int) -> Outcome:
         asyncio.create_task(_write(worker, bus, number))
         for number, (worker, bus) in enumerate(zip(workers, buses, strict=True))
     ]
-    while sum(worker.counters.transactions for worker in workers) < target and time.monotonic() < started + limit_s:
+    while sum(worker.counters["transactions"] for worker in workers) < target and time.monotonic() < started + limit_s:
         await asyncio.sleep(0.2)
         for task in tasks:
             if task.done():
@@ -156,12 +158,12 @@ async def _ours(slaves: Child, limit_s: float, target: int) -> Outcome:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-    totals = {
-        name: sum(getattr(worker.counters, name) for worker in workers)
-        for name in ("timeouts", "wrong", "refused", "links_lost", "writes", "writes_failed")
-    }
-    detail = {**totals, "cancels": cancels[0], "slaves": slaves.ask("counts")}
-    transactions = sum(worker.counters.transactions for worker in workers)
+    totals: Counter[str] = Counter()
+    for worker in workers:
+        totals.update(worker.counters)
+    master = {name: totals[name] for name in ("timeouts", "wrong replies", "links lost", "writes", "writes failed")}
+    detail = {**master, "cancels": cancels[0], "slaves": slaves.ask("counts")}
+    transactions = sum(worker.counters["transactions"] for worker in workers)
     return Outcome(transactions, inbox.right, inbox.wrong, inbox.examples, seconds, detail)
 
 
@@ -214,7 +216,7 @@ async def _bare_line(bus: BusPlan, seed: int, inbox: Checked) -> None:
     )
     client.set_max_no_responses(10**9)
     await client.connect()
-    spans = [span for device in bus.devices for span in plan_spans(device)]
+    spans = [span for device in bus.devices for span in plan_spans(device, bus.settings)]
     cancel_at = time.monotonic() + CANCEL_EVERY_S
     try:
         while True:
