@@ -1,0 +1,88 @@
+"""The worker under test, run in this process through its public interface."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+import structlog
+
+from controller.clock import SystemClock
+from controller.config.plan import BusPlan
+from controller.core.points import Quality, Reading
+from controller.fieldbus.bus import BusWorker
+from controller.service import precise_loop
+
+Outcome = TypeVar("Outcome")
+
+
+class Inbox(dict[str, Reading]):
+    """The worker's inbox, which also notes when each point was read well.
+
+    Attributes:
+        good: monotonic times of each point's GOOD readings.
+        poor: how many readings were not GOOD.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.good: dict[str, list[float]] = defaultdict(list)
+        self.poor = 0
+
+    def __setitem__(self, point: str, reading: Reading) -> None:
+        super().__setitem__(point, reading)
+        if reading.quality is Quality.GOOD:
+            self.good[point].append(reading.at)
+        else:
+            self.poor += 1
+
+
+def run(main: Coroutine[Any, Any, Outcome]) -> Outcome:
+    """Run ``main`` on the event loop that the service runs on."""
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        return runner.run(main)
+
+
+def quiet() -> None:
+    """Keep the worker's own log off the output: only results are printed."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)  # the bare client's
+
+
+@contextlib.asynccontextmanager
+async def working(plans: Iterable[BusPlan], inbox: dict[str, Reading]) -> AsyncIterator[list[BusWorker]]:
+    """Run a worker for each bus while the context lasts."""
+    workers = [BusWorker(plan, inbox, SystemClock(), _nothing) for plan in plans]
+    gc.collect()
+    gc.freeze()
+    tasks = [asyncio.create_task(worker.run()) for worker in workers]
+    try:
+        yield workers
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+        gc.unfreeze()
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
+
+
+async def until(condition: Callable[[], bool], limit_s: float = 30.0) -> None:
+    """Wait until ``condition`` holds.
+
+    Raises:
+        TimeoutError
+    """
+    async with asyncio.timeout(limit_s):
+        while not condition():  # noqa: ASYNC110  what is awaited is a value in a dictionary
+            await asyncio.sleep(0.02)
+
+
+def _nothing() -> None:
+    """A safety point changed; nobody waits for it."""
