@@ -112,7 +112,7 @@ def _ranged(row: Row, value: float, at: float) -> Reading:
         return bad("not a number", at)
     if row.range is not None:
         low, high = row.range
-        slack = RANGE_SLACK * (high - low)
+        slack = min(RANGE_SLACK * (high - low), abs(row.scale) / 2)  # never a whole count, however wide the range
         if not low - slack <= value <= high + slack:
             return bad(f"{value:g} is outside {low:g} to {high:g}", at)
     return good(value, at)

@@ -19,6 +19,7 @@ from controller.core.points import Value
 from controller.fieldbus.codec import decode
 
 MAPS = os.environ.get("PODKEEPER_MAPS", "")
+DEVICES = Path(__file__).parents[2] / "profiles" / "devices"
 FILES = sorted(p for p in Path(MAPS).rglob("*.json") if "schema" not in p.name) if MAPS else []
 
 
@@ -262,3 +263,44 @@ def test_every_map_of_the_folder_becomes_a_profile(path: Path, tmp_path: Path) -
         assert len(profile.rows) - len(statuses) >= done.mapped - len(statuses)
     for row in profile.rows.values():
         assert decode(row, [0] * row.width, at=0.0).at == 0.0
+
+
+DESCRIBED = {
+    "belimo_energy_valve": "BelimoEV200ARXEValve.json",
+    "delta_orv3_bbu_shelf": "PanasonicBJBSB103APowerShelf.json",
+    "delta_orv3_cbu_shelf": "DeltaECD68000047PowerShelf.json",
+    "delta_orv3_hpr_bbu": "DeltaBBUBU123AE000BatteryBackupUnit.json",
+    "delta_orv3_psu_shelf": "Artesyn7000552531000PowerShelf.json",
+    "ocp_orv2_psu": "orv2_psu.json",
+    "ocp_orv3_bbu": "orv3_bbu.json",
+    "ocp_orv3_hpr_psu": "orv3_hpr_psu.json",
+    "ocp_orv3_pmm": "orv3_hpr_pmm_bbu.json",
+    "ocp_orv3_psu": "orv3_psu.json",
+    "sunspec_battery_802": "model_802.json",
+    "sunspec_der_701": "model_701.json",
+    "sunspec_meter_203": "model_203.json",
+}
+SAME_UP_TO = (1.0, 0.001, 0.01)  # ours is in kW where the map names no unit, and a power factor is no percentage
+MODEL_AT = 40070  # where our SunSpec profiles have their model
+
+
+@pytest.mark.skipif(not FILES, reason="PODKEEPER_MAPS does not name a folder with public register maps")
+@pytest.mark.parametrize(("name", "source"), DESCRIBED.items())
+def test_our_own_words_say_what_the_map_says(name: str, source: str) -> None:
+    """Profiles are written by hand: each row that the map also has is of the same type, order, scale and offset."""
+    (path,) = [file for file in FILES if file.name == source]
+    tables = import_map(json.loads(path.read_text()), source, "sensor", MODEL_AT - 2).tables
+    theirs: dict[int, list[Row]] = {}
+    for keys in tables["points"].values():
+        theirs.setdefault(keys["address"], []).append(Row.model_validate(keys))
+    compared = 0
+    for point, row in load_profile(DEVICES / f"{name}.toml").rows.items():
+        for other in theirs.get(row.address, [])[:1]:
+            compared += 1
+            if row.bit is None and row.on is None:
+                assert (row.type, row.words, row.word_order) == (other.type, other.words, other.word_order), point
+                assert (row.offset, row.scale_from) == (other.offset, other.scale_from), point
+                assert row.kind.value != "number" or any(
+                    row.scale == pytest.approx(other.scale * part) for part in SAME_UP_TO
+                ), point
+    assert compared >= 12

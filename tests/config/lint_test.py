@@ -109,3 +109,17 @@ def test_the_command_fails_on_errors_and_goes_on_to_the_next_file(tmp_path: Path
     assert done.exit_code == 1
     assert "broken.toml: top level, vendor" in done.output
     assert "other.toml: error: comm_loss: left open" in done.output
+
+
+def test_repeated_values_stay_before_their_scale_factor(tmp_path: Path) -> None:
+    text = (DEVICES / "sunspec_meter_203.toml").read_text()
+    path = tmp_path / "sunspec_meter_203.toml"
+    path.write_text(
+        text.replace(
+            'repeat = { count = 3 }, source = "model_203.json AphA',
+            'repeat = { count = 4 }, source = "model_203.json AphA',
+        )
+    )
+    done = CliRunner().invoke(app, ["profiles", "lint", str(path)])
+    assert done.exit_code == 1
+    assert "runs past its scale factor" in done.output

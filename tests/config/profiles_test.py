@@ -10,9 +10,12 @@ import pytest
 from typer.testing import CliRunner
 
 from controller.cli import app
+from controller.config.enclosure import Device
+from controller.config.plan import _device
 from controller.config.profile import CLASS_POINTS, Golden, Link, Probe, Profile, Row, load_profile
 from controller.core.points import Kind, Quality, Value
 from controller.fieldbus.codec import decode, encode
+from controller.fieldbus.planner import plan_spans
 
 DEVICES = Path(__file__).parents[2] / "profiles" / "devices"
 PROFILES = {path.stem: load_profile(path) for path in sorted(DEVICES.glob("*.toml"))}
@@ -247,3 +250,17 @@ def test_the_docs_name_every_key_of_a_row_and_every_standard_point() -> None:
         *(point for points in CLASS_POINTS.values() for point in points),
     }
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
+
+
+@every_profile
+def test_every_profile_can_be_read_as_its_device_bears_it(profile: Profile) -> None:
+    """Spans within the device's limit, and every scale factor in the same answer as its value."""
+    device = Device.model_validate({"profile": profile.name, "bus": "bus", "unit": 1})
+    plan = _device("device", device, {profile.name: profile}, {"fast": 0.5, "normal": 1.0, "slow": 10.0})
+    spans = plan_spans(plan)
+    read = [point.point.name for span in spans for point in span.points]
+    assert sorted(read) == sorted(name for name, row in profile.rows.items() if row.access != "w")
+    for span in spans:
+        assert span.table in ("coil", "discrete") or span.count <= profile.link.max_read_words
+        for point in span.points:
+            assert point.row.scale_from is None or point.row.scale_from < span.address + span.count

@@ -144,6 +144,12 @@ def test_the_end_of_a_range_is_inside_whatever_binary_fractions_make_of_it() -> 
     assert value_of(row(scale=0.1, range=[0, 0.3]), [3]) == pytest.approx(0.3)
 
 
+def test_one_count_outside_a_wide_range_is_outside() -> None:
+    point = row(type="int64", scale=0.001, range=[0, 1_000_000_000])
+    assert value_of(point, [0xFFFF] * 4) is None
+    assert value_of(point, [0] * 4) == 0
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -0.1, 100.1, "50", True])
 def test_a_number_that_must_not_be_written_is_refused(value: Value) -> None:
     with pytest.raises(EncodeError):
