@@ -25,6 +25,7 @@ RECONNECT_MAX_S = 5.0
 TCP_SILENT_RECONNECT = 5  # failures in a row on a TCP connection without any answer until it is made anew
 REPORT_S = 1.0
 WRITES_MAX = 256
+WATCHED_S = 0.0002
 READ_BACK_S = 0.3  # how soon after a write its register is read again
 LEAP_PCT = 1.0  # change of a safety number, in % of its range, that starts a scan at once
 NOT_NOW = (5, 6)  # acknowledge, busy: the device will answer later
@@ -266,8 +267,10 @@ class BusWorker:
     async def _transact(self, unit: Unit, request: Request) -> list[int]:
         """Run one request after the silence it needs."""
         pause = self._free_at - self._clock.monotonic()
-        if pause > 0:
-            await asyncio.sleep(pause)
+        if pause > WATCHED_S:
+            await asyncio.sleep(pause - WATCHED_S)
+        while self._clock.monotonic() < self._free_at:
+            pass  # the last moment is watched: a wake-up comes late by more than a line at 115200 baud can spare
         started = self._clock.monotonic()
         self.counters["transactions"] += 1
         try:
