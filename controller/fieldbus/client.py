@@ -15,6 +15,7 @@ import struct
 import termios
 import time
 from collections import Counter
+from collections.abc import Callable
 from typing import Protocol
 
 from pymodbus.framer import FramerRTU
@@ -58,6 +59,45 @@ class Link(Protocol):
         """Send ``request`` and return the PDU that answers it; raises LinkError, NoReply or WrongReply."""
 
 
+class Deadline:
+    """Calls back when what is waited for did not come in time.
+
+    One timer of the event loop serves many exchanges: it is moved on when it fires, not with each of them.
+    """
+
+    def __init__(self, passed: Callable[[], None]) -> None:
+        self._passed = passed
+        self._at = float("inf")
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, seconds: float) -> None:
+        loop = asyncio.get_running_loop()
+        self._at = loop.time() + seconds
+        if self._timer is not None and self._timer.when() > self._at:
+            self._timer.cancel()
+            self._timer = None
+        if self._timer is None:
+            self._timer = loop.call_at(self._at, self._fire)
+
+    def clear(self) -> None:
+        self._at = float("inf")
+
+    def close(self) -> None:
+        self.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _fire(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._timer = None
+        if self._at <= loop.time():
+            self._at = float("inf")
+            self._passed()
+        elif self._at < float("inf"):
+            self._timer = loop.call_at(self._at, self._fire)
+
+
 def made(settings: Bus) -> Link:
     return RtuLink(settings) if settings.kind == "rtu" else TcpLink(settings)
 
@@ -75,6 +115,7 @@ class RtuLink:
         self._answer: asyncio.Future[bytes] | None = None
         self._buffer = bytearray()
         self._suspects: dict[int, dict[Shape, float]] = {}
+        self._deadline = Deadline(self._timed_out)
 
     @property
     def connected(self) -> bool:
@@ -95,6 +136,7 @@ class RtuLink:
         asyncio.get_running_loop().add_reader(self._port.descriptor, self._readable)
 
     async def close(self) -> None:
+        self._deadline.close()
         port, self._port, self._dead = self._port, None, False
         if port is not None:
             asyncio.get_running_loop().remove_reader(port.descriptor)
@@ -111,14 +153,15 @@ class RtuLink:
             raise LinkError("the line is not open")
         self._buffer.clear()
         self._pending, self._answer = request, asyncio.get_running_loop().create_future()
-        timer = asyncio.get_running_loop().call_later(timeout_s, self._timed_out)
+        self._deadline.set(timeout_s)
         try:
             self._send(request)
             return await self._answer
+        except asyncio.CancelledError:
+            self._suspect(request)  # the unit may still answer
+            raise
         finally:
-            timer.cancel()
-            if not self._answer.done():
-                self._suspect(request)  # cancelled while the unit may still answer
+            self._deadline.clear()
             self._pending = self._answer = None
 
     def _send(self, request: Request) -> None:
@@ -253,6 +296,7 @@ class TcpLink(asyncio.Protocol):
         self._transaction = 0
         self._pending: Request | None = None
         self._answer: asyncio.Future[bytes] | None = None
+        self._deadline = Deadline(self._timed_out)
 
     @property
     def connected(self) -> bool:
@@ -270,6 +314,7 @@ class TcpLink(asyncio.Protocol):
             raise LinkError(f"can't connect to {host}:{port}: {error.strerror or error}") from None
 
     async def close(self) -> None:
+        self._deadline.close()
         transport, self._transport = self._transport, None
         if transport is not None:
             transport.abort()
@@ -283,13 +328,13 @@ class TcpLink(asyncio.Protocol):
             raise LinkError("not connected")
         self._transaction = (self._transaction + 1) & 0xFFFF
         self._pending, self._answer = request, asyncio.get_running_loop().create_future()
-        timer = asyncio.get_running_loop().call_later(timeout_s, self._timed_out)
+        self._deadline.set(timeout_s)
         head = struct.pack(">HHHB", self._transaction, 0, len(request.pdu) + 1, request.unit)
         self._transport.write(head + request.pdu)
         try:
             return await self._answer
         finally:
-            timer.cancel()
+            self._deadline.clear()
             self._pending = self._answer = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

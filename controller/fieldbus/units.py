@@ -18,8 +18,9 @@ RETRY_ONCE_S = 5.0
 ONCE_DEADLINE_S = 3.0
 RTU_OVERHEAD_BYTES = 3  # unit and check sum
 SLOWEST_FADES = 0.999  # a slow answer is remembered for about a thousand answers
-TIMEOUT_FACTOR = 3.0  # of the slowest answer seen
+TIMEOUT_FACTOR = 4.0  # of the slowest answer seen
 TIMEOUT_LEAST_S = 0.03
+ANSWERS_KNOWN = 20  # after so many answers a unit's quickness is known
 NEVER = float("inf")
 
 
@@ -63,6 +64,7 @@ class Unit:
         self.spans = [_due(span, now) for span in plan_spans(device, settings)]
         self._settings = settings
         self._failures = 0
+        self._answers = 0
         self._probe_s = PROBE_FIRST_S
         self._probe_at = 0.0
         self._slowest_s = device.profile.link.device_time_ms / 1000
@@ -75,15 +77,19 @@ class Unit:
         return [replace(cheapest, at=max(self._probe_at, probe_at))]
 
     def timeout_s(self, request: Request) -> float:
-        """Return how long to wait: what the wire takes, and three times the slowest answer, but for a silent unit
-        never more than the bus's timeout."""
+        """Return how long to wait: what the wire takes, and a multiple of the slowest answer seen.
+
+        The bus's own timeout is the limit. It is given in full while the unit is not known yet, and to the second of
+        two tries in a row, so that a unit that has become slower is not taken for a silent one.
+        """
         most = self._settings.timeout_ms / 1000
-        if self.answering is False:
-            return self._wire_s(request) + min(most, max(TIMEOUT_LEAST_S, TIMEOUT_FACTOR * self._slowest_s))
-        return self._wire_s(request) + most
+        if (self.answering is not False and self._answers < ANSWERS_KNOWN) or self._failures == 1:
+            return self._wire_s(request) + most
+        return self._wire_s(request) + min(most, max(TIMEOUT_LEAST_S, TIMEOUT_FACTOR * self._slowest_s))
 
     def took(self, request: Request, seconds: float) -> None:
         """Learn how quick the unit is."""
+        self._answers += 1
         own = max(0.0, seconds - self._wire_s(request))
         self._slowest_s = max(own, self._slowest_s * SLOWEST_FADES)
 

@@ -151,6 +151,17 @@ async def test_a_late_reply_of_the_same_shape_is_never_taken(line: tuple[Wire, R
     assert link.free_at(same) == 0, "it answered in turn, so it is in step again"
 
 
+async def test_a_cancelled_request_leaves_its_shape_suspect(line: tuple[Wire, RtuLink]) -> None:
+    wire, link = line
+    running = asyncio.ensure_future(link.exchange(READ, 30.0))
+    while not wire.heard():  # noqa: ASYNC110  the far end of a pty has no event
+        await asyncio.sleep(0)
+    running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    assert link.free_at(frames.read(1, "holding", 500, 2)) > asyncio.get_running_loop().time() + 2
+
+
 async def test_a_late_exception_is_not_taken_for_another_request(line: tuple[Wire, RtuLink]) -> None:
     wire, link = line
     with pytest.raises(NoReply):
