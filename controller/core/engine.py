@@ -275,14 +275,16 @@ class Engine:
         count = self.staging.step(
             image.number("pod.it_power", otherwise=None), image.number("pod.fws_supply_temp", otherwise=None), now
         )
-        chillers = lead(self.chillers, count) if on and water else set()
+        chillers = lead(self.chillers, count) if on else set()
         if keep:  # no heat is coming: what runs takes out the rest, nothing is started for it
             pumps = {pump.device for pump in self.fws_pumps if pump.proven}
             chillers = {chiller.device for chiller in self.chillers if chiller.proven}
         demands: list[Demand] = []
         for machine in (*self.fws_pumps, *self.chillers):
             wanted = machine.device in pumps or machine.device in chillers
-            demands += machine.step(self._settled(wanted, posture.primary is None, now), now)
+            # Without proven water no chiller starts, and none is stopped for it: a stop costs its minimum time off.
+            hold = posture.primary is None or (on and not water and machine in self.chillers)
+            demands += machine.step(self._settled(wanted, hold, now), now)
         if on:
             demands += loops.pump_demands(self.fws_pumps, fws.pump_speed_pct)
             demands += [Demand(f"{name}.supply_temp_sp", fws.supply_temp_sp_c, "setpoint") for name in fws.chillers]

@@ -177,3 +177,35 @@ def test_smoke_and_blind_leak_zones_are_told() -> None:
     rig.model.values |= {"io_1.smoke": True, "leak_1.zone_4_cable_break": True}
     rig.run(15)
     assert {"io_1_smoke", "leak_1_zone_4_cable_break"} <= rig.alarms()
+
+
+def test_a_lost_water_bus_stops_no_chiller() -> None:
+    rig = Rig.make().running()
+    rig.run(rig.model.plan.pod.fws.chiller_min_on_s + 10)
+    rig.model.log.clear()
+    rig.model.lost |= {"fws_pump_1", "fws_pump_2", "leak_1"}
+    rig.run(60)
+    assert rig.mode == "NORMAL"
+    assert not [entry for entry in rig.model.log if entry[2] is False]
+
+
+def test_a_failed_water_pump_is_replaced_and_no_chiller_is_stopped_meanwhile() -> None:
+    rig = Rig.make().running()
+    rig.run(rig.model.plan.pod.fws.chiller_min_on_s + 10)
+    rig.model.log.clear()
+    duty = next(name for name in ("fws_pump_1", "fws_pump_2") if rig.model.values[f"{name}.running"])
+    rig.model.stuck.add(duty)
+    rig.run(30)
+    standby = ({"fws_pump_1", "fws_pump_2"} - {duty}).pop()
+    assert rig.model.values[f"{standby}.running"] is True
+    assert not [entry for entry in rig.model.log if entry[2] is False and entry[1].startswith("chiller")]
+
+
+def test_no_chiller_starts_without_water() -> None:
+    rig = Rig.make()
+    rig.model.stuck |= {"fws_pump_1", "fws_pump_2"}
+    rig.step()
+    rig.step("start")
+    rig.run_until("STARTUP.primary_start", 60)
+    rig.run(30)
+    assert not [entry for entry in rig.model.log if entry[1].startswith("chiller") and entry[2] is True]
