@@ -20,6 +20,8 @@ from controller.service import precise_loop
 
 Outcome = TypeVar("Outcome")
 
+CANCEL_AGAIN_S = 2.0
+
 
 class Inbox(dict[str, Reading]):
     """The worker's inbox, which also notes when each point was read well.
@@ -65,12 +67,21 @@ async def working(plans: Iterable[BusPlan], inbox: dict[str, Reading]) -> AsyncI
         yield workers
     finally:
         for task in tasks:
-            task.cancel()
-        ends = await asyncio.gather(*tasks, return_exceptions=True)
+            await ended(task)
         gc.unfreeze()
-    for end in ends:
-        if isinstance(end, Exception):
-            raise end
+    for task in tasks:
+        if not task.cancelled():
+            task.result()
+
+
+async def ended(task: asyncio.Task[None]) -> int:
+    """Cancel ``task`` until it ends and return how often that took: one should do."""
+    cancels = 0
+    while not task.done():
+        task.cancel()
+        cancels += 1
+        await asyncio.wait({task}, timeout=CANCEL_AGAIN_S)
+    return max(1, cancels)
 
 
 async def until(condition: Callable[[], bool], limit_s: float = 30.0) -> None:

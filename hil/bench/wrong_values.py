@@ -23,7 +23,7 @@ from controller.fieldbus.planner import plan_spans
 from hil.bench import plans
 from hil.bench.child import Child
 from hil.bench.faulty import FAULTS, LATE_S, SWAPPED_ECHO_SHARE, Lines, serve
-from hil.bench.master import run
+from hil.bench.master import ended, run
 from hil.bench.result import Result
 
 NAME = "wrong-values"
@@ -141,9 +141,9 @@ async def _ours(slaves: Child, limit_s: float, target: int) -> Outcome:
     inbox = Checked(expected(buses))
     workers = [BusWorker(bus, inbox, SystemClock(), lambda: None) for bus in buses]
     started = time.monotonic()
-    cancels = [0]
+    counts: Counter[str] = Counter()
     tasks = [
-        asyncio.create_task(_cancelled_now_and_then(worker, number, cancels)) for number, worker in enumerate(workers)
+        asyncio.create_task(_cancelled_now_and_then(worker, number, counts)) for number, worker in enumerate(workers)
     ]
     tasks += [
         asyncio.create_task(_write(worker, bus, number))
@@ -162,12 +162,12 @@ async def _ours(slaves: Child, limit_s: float, target: int) -> Outcome:
     for worker in workers:
         totals.update(worker.counters)
     master = {name: totals[name] for name in ("timeouts", "wrong replies", "links lost", "writes", "writes failed")}
-    detail = {**master, "cancels": cancels[0], "slaves": slaves.ask("counts")}
+    detail = {**master, **counts, "slaves": slaves.ask("counts")}
     transactions = sum(worker.counters["transactions"] for worker in workers)
     return Outcome(transactions, inbox.right, inbox.wrong, inbox.examples, seconds, detail)
 
 
-async def _cancelled_now_and_then(worker: BusWorker, seed: int, cancels: list[int]) -> None:
+async def _cancelled_now_and_then(worker: BusWorker, seed: int, counts: Counter[str]) -> None:
     """Run a worker, cancelled at a random moment every two seconds or so, and at once run again."""
     dice = random.Random(seed)
     while True:
@@ -175,11 +175,10 @@ async def _cancelled_now_and_then(worker: BusWorker, seed: int, cancels: list[in
         try:
             await asyncio.wait({task}, timeout=dice.uniform(0.5, 1.5) * CANCEL_EVERY_S)
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            counts["swallowed cancels"] += await ended(task) - 1
         if not task.cancelled():
             task.result()
-        cancels[0] += 1
+        counts["cancels"] += 1
 
 
 async def _write(worker: BusWorker, bus: BusPlan, seed: int) -> None:
