@@ -7,7 +7,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import ModuleType
 
-from hil.bench import dead_units, poll_cost, rtu_map, rtu_utilisation, tcp_rate, write_latency, wrong_values
+from hil.bench import (
+    dead_units,
+    poll_cost,
+    rtu_map,
+    rtu_utilisation,
+    schedulability,
+    tcp_rate,
+    write_latency,
+    wrong_values,
+)
 from hil.bench.master import quiet
 from hil.bench.result import Missing, Result
 
@@ -19,6 +28,7 @@ MODULES: tuple[ModuleType, ...] = (
     wrong_values,
     dead_units,
     write_latency,
+    schedulability,
     tcp_rate,
 )
 MEASUREMENTS: Mapping[str, Measure] = {module.NAME: module.measure for module in MODULES}

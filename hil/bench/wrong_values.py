@@ -19,7 +19,7 @@ from controller.config.plan import BusPlan
 from controller.core.interlocks import Write
 from controller.core.points import Quality, Reading
 from controller.fieldbus.bus import BusWorker
-from controller.fieldbus.planner import plan_spans
+from controller.fieldbus.planner import Span, plan_spans
 from hil.bench import plans
 from hil.bench.child import Child
 from hil.bench.faulty import FAULTS, LATE_S, SWAPPED_ECHO_SHARE, Lines, serve
@@ -193,21 +193,15 @@ async def _bare(slaves: Child, limit_s: float) -> Outcome:
     """The same reads through pymodbus alone, which gives each reply to whoever waits."""
     buses = [line_plan(number, path) for number, path in enumerate(slaves.told)]
     inbox = Checked(expected(buses))
-    tasks = [asyncio.create_task(_bare_line(bus, number, inbox)) for number, bus in enumerate(buses)]
     started = time.monotonic()
-    await asyncio.sleep(limit_s)
-    for task in tasks:
-        task.cancel()
-    ends = await asyncio.gather(*tasks, return_exceptions=True)
-    for end in ends:
-        if isinstance(end, Exception):
-            raise end
+    lines = (_bare_line(bus, number, inbox, started + limit_s) for number, bus in enumerate(buses))
+    await asyncio.gather(*lines)
     counts = slaves.ask("counts")
     seconds = time.monotonic() - started
     return Outcome(counts["requests"], inbox.right, inbox.wrong, inbox.examples, seconds, {"slaves": counts})
 
 
-async def _bare_line(bus: BusPlan, seed: int, inbox: Checked) -> None:
+async def _bare_line(bus: BusPlan, seed: int, inbox: Checked, until: float) -> None:
     dice = random.Random(seed)
     settings = bus.settings
     client = AsyncModbusSerialClient(
@@ -218,23 +212,26 @@ async def _bare_line(bus: BusPlan, seed: int, inbox: Checked) -> None:
     spans = [span for device in bus.devices for span in plan_spans(device, bus.settings)]
     cancel_at = time.monotonic() + CANCEL_EVERY_S
     try:
-        while True:
+        while time.monotonic() < until:
             for span in spans:
-                patience = TIMEOUT_S
+                patience = 2 * TIMEOUT_S
                 if time.monotonic() > cancel_at:  # give up before the reply can be there
-                    patience, cancel_at = 0.0001, time.monotonic() + dice.uniform(0.5, 1.5) * CANCEL_EVERY_S
-                unit, address = span.device.unit, span.address
-                try:
-                    async with asyncio.timeout(2 * patience):
-                        reply = await client.read_holding_registers(address, count=span.count, device_id=unit)
-                except (ModbusException, TimeoutError):
-                    continue
-                if reply.isError():
-                    continue
-                held = dict(zip(range(address, address + span.count), reply.registers, strict=False))
-                for plan in span.points:
-                    if plan.row.address in held:
-                        right = plans.word(unit, plan.row.address)
-                        inbox.judge(plan.point.id, right, held[plan.row.address])
+                    patience, cancel_at = 0.0002, time.monotonic() + dice.uniform(0.5, 1.5) * CANCEL_EVERY_S
+                await _bare_read(client, span, inbox, patience)
     finally:
         client.close()
+
+
+async def _bare_read(client: AsyncModbusSerialClient, span: Span, inbox: Checked, patience_s: float) -> None:
+    unit, address = span.device.unit, span.address
+    try:
+        async with asyncio.timeout(patience_s):
+            reply = await client.read_holding_registers(address, count=span.count, device_id=unit)
+    except (ModbusException, TimeoutError):
+        return
+    if reply.isError():
+        return
+    held = dict(zip(range(address, address + span.count), reply.registers, strict=False))
+    for plan in span.points:
+        if plan.row.address in held:
+            inbox.judge(plan.point.id, plans.word(unit, plan.row.address), held[plan.row.address])
