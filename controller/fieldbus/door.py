@@ -1,8 +1,8 @@
 """The tools' door: a unix socket beside the console's. One JSON object a line asks, one a line answers, in turn.
 
 ``do`` is ``hello``; ``ask`` with ``bus``, ``unit``, ``pdu`` (hexadecimal) and, if need be, ``timeout_ms``; ``lease``
-with ``bus``, ``name`` and ``seconds``; ``return`` with ``bus``; ``frames`` with ``bus`` and ``after``. What can't be done
-is answered with ``error`` and ``why``. A connection's leases end with it. ``access.py`` is the other side.
+with ``bus``, ``name`` and ``seconds``; ``return`` with ``bus``; ``frames`` with ``bus`` and ``after``. What can't be
+done is answered with ``error`` and ``why``. A connection's leases end with it. ``tools/access.py`` is the other side.
 """
 
 from __future__ import annotations

@@ -23,6 +23,7 @@ from controller.unixsocket import listens
 ANSWER_MAX_S = 15.0  # the service answers sooner than this, whatever became of the request
 LINE_MAX = 262_144
 RTU_BYTES = 6
+CAPTURE_EVERY_S = 0.1
 ERRORS = {"denied": Denied, "no reply": NoReply, "wrong reply": WrongReply, "link": LinkError, "malformed": Denied}
 
 
@@ -157,6 +158,26 @@ class Through:
         if answer["error"] == "exception":
             raise Refused(answer["code"])
         raise ERRORS.get(answer["error"], LinkError)(answer["why"])
+
+
+async def captured(access: Through, seconds: float) -> tuple[list[Frame], int]:
+    """Return the frames that the service has kept and those of the next ``seconds``, and how many were lost between.
+
+    Raises:
+        LinkError, Denied: as ``access`` does.
+    """
+    taken: list[Frame] = []
+    until, seen, lost = time.monotonic() + seconds, 0, 0
+    while True:
+        first, newest = await access.frames(seen)
+        if seen:
+            lost += first - 1 - seen
+        seen = first - 1 + len(newest)
+        taken += newest
+        if not newest:
+            if time.monotonic() >= until:
+                return taken, lost
+            await asyncio.sleep(min(CAPTURE_EVERY_S, max(0.0, until - time.monotonic())))
 
 
 def running(path: Path) -> bool:
