@@ -136,6 +136,7 @@ class _Session:
                 await asyncio.sleep(LEAST_S)
         finally:
             coming.cancel()
+            await asyncio.gather(coming, return_exceptions=True)
 
     async def _unless_gone(self, line: bytes, coming: asyncio.Future[bytes]) -> dict[str, Any] | None:
         """Return the answer; None when the tool goes away before it is there."""
