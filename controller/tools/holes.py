@@ -15,6 +15,8 @@ GOOD, REFUSED, SILENT, SHIFTED, NEXT_WRONG, UNSTEADY = (
     "good", "refused", "no answer", "other values", "the next answer is wrong", "values don't stand still",
 )  # fmt: skip
 
+TRIES = 4  # while values move
+
 
 @dataclass(frozen=True, slots=True)
 class Hole:
@@ -103,9 +105,10 @@ async def probe_holes(access: Access, device: DevicePlan, most_words: int) -> Ho
     """
     holes = Holes(device.name)
     for hole in holes_of(device, most_words):
-        outcome, detail = await _crossed(access, device.unit, hole)
-        if outcome == UNSTEADY:  # once more: a value may just have moved
+        for _ in range(TRIES):
             outcome, detail = await _crossed(access, device.unit, hole)
+            if outcome != UNSTEADY:
+                break
         holes.results.append((hole, outcome, detail))
     return holes
 
@@ -125,6 +128,8 @@ async def _crossed(access: Access, unit: int, hole: Hole) -> tuple[str, str]:
     after = await _alone(access, unit, hole.before), await _alone(access, unit, hole.after)
     steady = [a == b for a, b in zip(before, after, strict=True)]
     if following not in (before[1], after[1]):
+        if not steady[1]:
+            return UNSTEADY, f"{_shown(before[1])}, {_shown(following)}, {_shown(after[1])}"
         return NEXT_WRONG, f"{_shown(following)} instead of {_shown(after[1])}"
     if outcome != GOOD:
         return outcome, detail

@@ -61,7 +61,7 @@ class Seen:
     def line(self) -> str:
         """Return the point, its value, its quality, its words and where they are from."""
         reading, row, device = self.reading, self.plan.row, self.device
-        value = "-" if reading.value is None else worded(self.plan, reading.value)
+        value = "-" if reading.value is None else worded(self.plan.row, reading.value)
         why = f" ({reading.reason})" if reading.reason else ""
         raw = " ".join(f"0x{word:04X}" for word in self.words) or "-"
         return (
@@ -79,18 +79,18 @@ def described(row: Row) -> str:
     return " ".join([*parts, row.unit]).strip()
 
 
-def worded(plan: PointPlan, value: Value) -> str:
+def worded(row: Row, value: Value) -> str:
     """Return a value with its unit, or with what its number means."""
     if isinstance(value, bool):
         return "on" if value else "off"
     if isinstance(value, str):
         return f'"{value}"'
-    if plan.row.kind is Kind.CODE:
-        return f"{plan.row.texts.get(int(value), 'unknown code')} ({int(value)})"
-    if plan.row.kind is Kind.BITS:
-        names = [plan.row.texts.get(bit, f"bit {bit}") for bit in range(64) if int(value) >> bit & 1]
+    if row.kind is Kind.CODE:
+        return f"{row.texts.get(int(value), 'unknown code')} ({int(value)})"
+    if row.kind is Kind.BITS:
+        names = [row.texts.get(bit, f"bit {bit}") for bit in range(64) if int(value) >> bit & 1]
         return ", ".join(names) or "none"
-    return f"{value:g} {plan.row.unit}".rstrip()
+    return f"{value:.10g} {row.unit}".rstrip()
 
 
 async def read_point(access: Access, device: DevicePlan, plan: PointPlan) -> Seen:
@@ -215,7 +215,5 @@ async def _carry_out(access: Access, device: DevicePlan, written: Written, steps
     written.outcome = VERIFIED if same else MISMATCH if written.outcome == WRITTEN else EXPIRED
     if written.outcome == MISMATCH:
         reading = decode(row, words, time.monotonic())
-        held = (
-            worded(written.plan, reading.value) if reading.quality is Quality.GOOD and reading.value is not None else ""
-        )
+        held = worded(row, reading.value) if reading.quality is Quality.GOOD and reading.value is not None else ""
         written.why = f"the device holds {held or 'no usable value'}"

@@ -14,7 +14,7 @@ from controller.fieldbus.codec import decode
 from controller.fieldbus.frames import NoReply, Refused, WrongReply
 from controller.fieldbus.planner import wire_s
 from controller.tools.access import Access
-from controller.tools.points import ToolError
+from controller.tools.points import ToolError, worded
 
 BUDGET_SHARE = 0.5  # of the write budget, that the frames of a block may take; the rest is for the device
 BLOCK_WORDS = 16  # registers read at once where no profile says what the device bears
@@ -170,4 +170,4 @@ def _meant(found: tuple[Row, Reading] | None) -> str:
     row, reading = found
     if reading.value is None:
         return f"no value ({reading.reason})"
-    return f"{reading.value} {row.unit}".rstrip()
+    return worded(row, reading.value)
