@@ -46,11 +46,6 @@ class Desk:
         await until(lambda: running(self.door), 30)
 
 
-@pytest.fixture(scope="module")
-def event_loop_policy() -> asyncio.AbstractEventLoopPolicy:
-    return asyncio.DefaultEventLoopPolicy()
-
-
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
     command = (sys.executable, "-c", PODKEEPER, "run")
