@@ -72,6 +72,7 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ]
         points += [Point(bus, "utilisation", Kind.NUMBER, "%", max_age_s=float("inf"), deadband=1.0)]
     points += [Point(device, "comms", Kind.FLAG, max_age_s=float("inf")) for device in pod.device_bus]
+    points += [Point(device, "write_fault", Kind.FLAG, max_age_s=float("inf")) for device in written(pod)]
     points += [Point("controller", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in CONTROLLER_NUMBERS]
     return {point.id: point for point in points}
 
@@ -99,6 +100,7 @@ def alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
             device_class=pod.device_class,
             flags=frozenset(name for name, point in pod.points.items() if point.kind is Kind.FLAG),
             expected=[(item.point, item.value) for item in pod.expected],
+            written=written(pod),
             pumps=(*pod.tcs.pumps, *pod.fws.pumps),
             leaks=tuple(dict.fromkeys(leaks)),
             watched=pod.protection.watched,
@@ -112,6 +114,11 @@ def alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
             },
         )
     )
+
+
+def written(pod: Pod) -> tuple[str, ...]:
+    """Return the devices that have outputs."""
+    return tuple(dict.fromkeys(output.point.split(".")[0] for output in outputs(pod)))
 
 
 def outputs(pod: Pod) -> Iterable[Output]:

@@ -19,14 +19,13 @@ from controller.fieldbus.codec import EncodeError, decode, encode
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request, WrongReply
 from controller.fieldbus.planner import t35_s
 from controller.fieldbus.units import Due, Unit
+from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes
 
 RECONNECT_FIRST_S = 0.5
 RECONNECT_MAX_S = 5.0
 TCP_SILENT_RECONNECT = 5  # failures in a row on a TCP connection without any answer until it is made anew
 REPORT_S = 1.0
-WRITES_MAX = 256
 WATCHED_S = 0.0002
-READ_BACK_S = 0.3  # how soon after a write its register is read again
 LEAP_PCT = 1.0  # change of a safety number, in % of its range, that starts a scan at once
 NOT_NOW = (5, 6)  # acknowledge, busy: the device will answer later
 NOT_THERE = (10, 11)  # the gateway answers for a device that does not
@@ -66,10 +65,8 @@ class BusWorker:
         self._link = made(plan.settings)
         now = clock.monotonic()
         self._units = {device.name: Unit(device, plan.settings, now) for device in plan.devices}
-        self._points = {plan.point.id: (device, plan) for device in plan.devices for plan in device.points}
-        self._writes: dict[str, Write] = {}
-        self._steps: dict[Write, list[list[int]]] = {}  # what is left of command sequences under way
-        self._waiting: dict[str, tuple[Write, float]] = {}  # their writes, and when the next word may go
+        self._points = {point.point.id: point for device in plan.devices for point in device.points}
+        self._writes = Writes(self._points)
         self._woken = asyncio.Event()
         self._free_at = 0.0
         self._busy_s = 0.0
@@ -80,16 +77,13 @@ class BusWorker:
 
     def submit(self, write: Write) -> None:
         """Queue a write; a later one for the same point replaces it. Never blocks."""
-        if write.point not in self._writes and len(self._writes) >= WRITES_MAX:
+        if not self._writes.accept(write, self._clock.monotonic()):
             self.counters["writes dropped"] += 1
-            return
-        under_way = self._waiting.get(write.point)
-        if under_way is not None:
-            if under_way[0].value == write.value:
-                return  # its sequence is under way
-            self._steps.pop(self._waiting.pop(write.point)[0], None)
-        self._writes[write.point] = write
         self._woken.set()
+
+    def order(self, point: str) -> Order:
+        """Return the newest write of a point and what became of it; raises KeyError when there was none."""
+        return self._writes[point]
 
     @property
     def points(self) -> Iterator[str]:
@@ -116,28 +110,22 @@ class BusWorker:
 
     async def _serve(self) -> None:
         self._silent_in_a_row = 0
-        self._waiting.clear()  # a sequence that the link's loss has cut short begins anew, when it is asked for again
-        self._steps.clear()
+        self._writes.cut_short()
         while True:
             self._woken.clear()
             self._report()
-            if self._writes:
-                write = min(self._writes.values(), key=lambda item: not item.safety)
-                del self._writes[write.point]
-                await self._write(write)
-                continue
             now = self._clock.monotonic()
-            step, step_at = min(self._waiting.values(), key=lambda item: item[1], default=(None, now + REPORT_S))
-            if step is not None and step_at <= now:
-                del self._waiting[step.point]
-                await self._write(step)
+            self._expire(now)
+            order = self._writes.next(now)
+            if order is not None:
+                await self._write(order)
                 continue
             due, release = self._next(now)
             if due is not None:
                 await self._read(due)
                 continue
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(release, step_at) - now):
+                async with asyncio.timeout(self._writes.next_at(release) - now):
                     await self._woken.wait()
 
     def _next(self, now: float) -> tuple[Due | None, float]:
@@ -169,10 +157,13 @@ class BusWorker:
         at, changed = self._clock.monotonic(), False
         for plan in span.points:
             start = plan.row.address - span.address
-            reading = decode(plan.row, words[start : start + plan.row.width], at)
+            own = words[start : start + plan.row.width]
+            reading = decode(plan.row, own, at)
             if plan.point.safety:
                 changed = changed or differs(self._inbox.get(plan.point.id), reading, plan.point)
             self._inbox[plan.point.id] = reading
+            if self._writes.in_doubt(plan.point.id):
+                self._seen(unit, plan, own, started)
         self._answered(unit)
         if changed:
             self._safety_changed()
@@ -226,37 +217,66 @@ class BusWorker:
         self._online = online
         self._inbox[f"{self.name}.online"] = good(online, self._clock.monotonic())
 
-    async def _write(self, write: Write) -> None:
-        device, plan = self._points[write.point]
-        unit = self._units[device.name]
+    def _seen(self, unit: Unit, plan: PointPlan, words: list[int], asked_at: float) -> None:
+        """Compare what a register holds with what was written there."""
+        now = self._clock.monotonic()
+        if self._writes.seen(plan.point.id, words, asked_at, now):
+            unit.read_back(plan, now + BACK_S)
+        self._tell_faults(unit)
+
+    async def _write(self, order: Order) -> None:
+        plan, unit = order.plan, self._units[order.plan.point.device]
         if unit.answering is False:
-            self.counters["writes failed"] += 1  # the gate asks again while it is wanted
+            self._writes.put_off(order, f"{unit.name} is silent", self._clock.monotonic() + RETRY_S)
             return
         try:
-            steps = self._steps.pop(write, None)
-            if steps is None:
-                steps = encode(plan.row, write.value)
+            if order.steps is None:
+                steps = encode(plan.row, order.write.value)
                 current = await self._current(unit, plan) if _needs_current(plan, steps) else None
-                steps = _remaining(plan, steps, current)
-            words, *later = steps
-            multiple = device.profile.link.write_multiple
+                order.steps = _remaining(plan, steps, current)
+                order.words = order.steps[-1]
+            words, *later = order.steps
+            multiple = unit.device.profile.link.write_multiple
             await self._transact(
-                unit, frames.write(device.unit, plan.row.table, plan.row.address, words, multiple=multiple)
+                unit, frames.write(unit.device.unit, plan.row.table, plan.row.address, words, multiple=multiple)
             )
             if later:  # the bus is free for others until the next word of the sequence
-                self._steps[write] = later
-                self._waiting[write.point] = (write, self._clock.monotonic() + plan.row.step_wait_s)
+                self._writes.stepped(order, later, self._clock.monotonic() + plan.row.step_wait_s)
                 return
         except (NoReply, WrongReply) as error:
             self.counters["writes failed"] += 1
+            self._writes.put_off(order, str(error), self._clock.monotonic() + RETRY_S)
             self._failed(unit, error)
         except (Refused, EncodeError) as error:
             self.counters["writes failed"] += 1
-            _log.warning("write refused", point=write.point, value=write.value, why=str(error))
+            self._writes.refused(order, str(error), self._clock.monotonic())
+            self._tell_faults(unit)
         else:
             self.counters["writes"] += 1
+            self._writes.written(order, self._clock.monotonic())
             self._answered(unit)
-            unit.read_back(plan, self._clock.monotonic() + READ_BACK_S)
+            unit.read_back(plan, self._clock.monotonic() + BACK_S)
+            self._tell_faults(unit)
+
+    def _expire(self, now: float) -> None:
+        """Give up writes that are too old, and say so, unless their device is known to be silent anyway."""
+        late = self._writes.expire(now)
+        self.counters["writes expired"] += len(late)
+        lost = [order for order in late if self._units[order.plan.point.device].answering]
+        if lost:
+            first = lost[0]
+            _log.warning("writes expired", bus=self.name, count=len(lost), first=first.write.point, why=first.why)
+
+    def _tell_faults(self, unit: Unit) -> None:
+        """Tell when a device begins or ceases to refuse what is written, or not to take it."""
+        faults = self._writes.faults(plan.point.id for plan in unit.device.points if plan.row.access != "r")
+        known = self._inbox.get(f"{unit.name}.write_fault")
+        if known is not None and known.value is bool(faults):
+            return
+        for order in faults:
+            why = f"{order.fate.value}: {order.why}"
+            _log.warning("write fault", point=order.write.point, value=order.write.value, why=why)
+        self._inbox[f"{unit.name}.write_fault"] = good(bool(faults), self._clock.monotonic())
 
     async def _current(self, unit: Unit, plan: PointPlan) -> int:
         request = frames.read(unit.device.unit, plan.row.table, plan.row.address, 1)

@@ -24,10 +24,10 @@ from controller.fieldbus.units import (
     TIMEOUT_FACTOR,
     TIMEOUT_LEAST_S,
 )
+from controller.fieldbus.writes import BACK_S
 
 US = 1_000_000
-READ_BACK_S = 0.3  # how soon after a write its register is read again
-READ_BACK_US = int(READ_BACK_S * US)
+READ_BACK_US = int(BACK_S * US)
 HORIZON_S = 3600.0  # a bus so nearly full that its demand must be looked at for longer counts as full
 EXCHANGES_MAX = 20_000  # of the timetable played through
 RATES = ("fast", "normal", "slow")
@@ -337,7 +337,7 @@ class _Work:
     def _span_of(self, device: DevicePlan, plan: PointPlan) -> Span | None:
         """Return the cyclic span that reads an output back, if writing it makes that any sooner."""
         for span in self.spans[device.name]:
-            if span.period_s is not None and span.period_s > READ_BACK_S and plan in span.points:
+            if span.period_s is not None and span.period_s > BACK_S and plan in span.points:
                 return span
         return None
 
