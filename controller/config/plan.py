@@ -175,7 +175,7 @@ def _device_problems(document: Document, profiles: Mapping[str, Profile]) -> Ite
 
 def _is_serial(buses: Any, name: str) -> bool:
     table = buses.get(name)
-    return isinstance(table, dict) and table.get("kind") == "rtu"
+    return isinstance(table, dict) and table.get("kind") != "tcp"
 
 
 def _reference_problems(

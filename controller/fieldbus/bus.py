@@ -204,7 +204,7 @@ class BusWorker:
             self._inbox[f"{unit.name}.comms"] = good(False, now)
         if all(other.answering is False for other in self._units.values()):
             self._set_online(False, "no device answers")
-        if self._settings.kind == "tcp" and self._silent_in_a_row >= TCP_SILENT_RECONNECT:
+        if self._settings.networked and self._silent_in_a_row >= TCP_SILENT_RECONNECT:
             raise LinkError("connected, but nothing answers")
 
     def _set_online(self, online: bool, why: str) -> None:

@@ -146,6 +146,6 @@ class Unit:
                 due.at = min(due.at, at)
 
     def _wire_s(self, request: Request) -> float:
-        if self._settings.kind != "rtu":
+        if not self._settings.serial:
             return 0.0
         return (len(request.pdu) + request.reply_bytes + 2 * RTU_OVERHEAD_BYTES) * character_s(self._settings)
