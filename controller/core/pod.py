@@ -33,6 +33,19 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A register that must keep changing while the scan runs: counts up by 1 each ``period_s``, wraps after ``top``."""
+
+    point: str
+    period_s: float
+    top: int
+
+    def count(self, now: float) -> float:
+        """Return what it is at monotonic ``now``."""
+        return float(int(now / self.period_s) % (self.top + 1))
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """What the core knows of an enclosure: roles, limits, times, points; nothing of vendors or wires."""
 
@@ -46,6 +59,7 @@ class Pod:
     startup: modes.StartupTimes
     autostart: bool
     expected: tuple[Expected, ...]
+    heartbeats: tuple[Heartbeat, ...]
     device_bus: Mapping[str, str]
     device_class: Mapping[str, str]
     points: Mapping[str, Point]
@@ -142,3 +156,5 @@ def outputs(pod: Pod) -> Iterable[Output]:
     for rack in pod.racks:
         yield from (Output(outlet) for outlet in rack.outlets)
         yield Output(f"{rack.valve}.position_cmd", 0.0, 100.0)
+    for beat in pod.heartbeats:
+        yield Output(beat.point, 0.0, beat.top, safety=False)

@@ -341,6 +341,11 @@ class _Work:
                 return span
         return None
 
+    def _written_each_s(self, device: DevicePlan, plan: PointPlan) -> float:
+        """Return how often an output is written: as it is refreshed, and a heartbeat as it beats."""
+        beat = device.profile.tables.heartbeat
+        return self._refresh_s if beat is None or beat.point != plan.point.name else beat.period_s
+
     def _write_s(self, device: DevicePlan, plan: PointPlan, *, refresh: bool) -> float:
         own_s = self._own_s[device.name]
         return write_s(self._settings, device, plan.row, refresh=refresh, device_time_s=own_s)
@@ -356,10 +361,11 @@ class _Work:
                 (once if span.period_s is None else reads).append(task)
             for plan in self._outputs[device.name]:
                 cost_s = self._write_s(device, plan, refresh=True)
-                writes.append(_task(cost_s, self._refresh_s, self._refresh_s))
+                period_s = self._written_each_s(device, plan)
+                writes.append(_task(cost_s, period_s, period_s))
                 back = self._span_of(device, plan)
                 if back is not None and back.period_s is not None:
-                    reads.append(_task(self._read_s(back), self._refresh_s, back.period_s))
+                    reads.append(_task(self._read_s(back), period_s, back.period_s))
         reads += [self._probe(device, len(silent)) for device in silent]
         return Load(tuple(reads), tuple(writes), tuple(once))
 
@@ -419,16 +425,17 @@ class _Work:
         every 2 s, and one of 1 s no more often than before.
         """
         backs = [self._span_of(device, plan) for device, plan in outputs]
-        polls, use = len(outputs) / self._refresh_s, 0.0
+        polls, use = sum(1 / self._written_each_s(*output) for output in outputs), 0.0
         for span in spans:
             if span.period_s is None:
                 continue
             often = 1 / span.period_s
             if any(span is back for back in backs):
-                often = math.ceil(self._refresh_s / span.period_s - 1e-9) / self._refresh_s
+                each_s = min(self._written_each_s(*o) for o, back in zip(outputs, backs, strict=True) if back is span)
+                often = math.ceil(each_s / span.period_s - 1e-9) / each_s
             polls += often
             use += self._read_s(span) * often
-        use += sum(self._write_s(device, plan, refresh=True) for device, plan in outputs) / self._refresh_s
+        use += sum(self._write_s(*output, refresh=True) / self._written_each_s(*output) for output in outputs)
         return polls, use
 
     def _staleness(
@@ -446,7 +453,9 @@ class _Work:
         for device, plan in outputs:
             back = self._span_of(device, plan)
             index = next((i for i, span in enumerate(spans) if span is back), None)
-            refreshes.append(Refresh(_us(self._write_s(device, plan, refresh=True)), _us(self._refresh_s), index))
+            refreshes.append(
+                Refresh(_us(self._write_s(device, plan, refresh=True)), _us(self._written_each_s(device, plan)), index)
+            )
         seen = timetable(reads, tuple(refreshes))
         groups: dict[str, Staleness] = {}
         for name in RATES:
