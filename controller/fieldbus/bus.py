@@ -17,6 +17,7 @@ from controller.fieldbus import frames
 from controller.fieldbus.client import made
 from controller.fieldbus.codec import EncodeError, decode, encode
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request, WrongReply
+from controller.fieldbus.histogram import Histogram
 from controller.fieldbus.planner import t35_s
 from controller.fieldbus.units import Due, Unit
 from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes
@@ -30,6 +31,7 @@ LEAP_PCT = 1.0  # change of a safety number, in % of its range, that starts a sc
 NOT_NOW = (5, 6)  # acknowledge, busy: the device will answer later
 NOT_THERE = (10, 11)  # the gateway answers for a device that does not
 WRONG_ADDRESS = (2, 3)
+ORDINARY = ("transactions", "writes", "timeouts", "wrong replies")  # or told by the link, by cause
 
 _log = structlog.get_logger("fieldbus")
 Inbox = MutableMapping[str, Reading]
@@ -53,11 +55,13 @@ class BusWorker:
 
     Attributes:
         counters: transactions, writes, and what went wrong by cause.
+        answers: how long answers took, from the request's first byte.
     """
 
     def __init__(self, plan: BusPlan, inbox: Inbox, clock: Clock, safety_changed: Callable[[], None]) -> None:
         self.name = plan.name
         self.counters: Counter[str] = Counter()
+        self.answers = Histogram()
         self._settings = plan.settings
         self._inbox = inbox
         self._clock = clock
@@ -84,6 +88,15 @@ class BusWorker:
     def order(self, point: str) -> Order:
         """Return the newest write of a point and what became of it; raises KeyError when there was none."""
         return self._writes[point]
+
+    def in_words(self) -> str:
+        """Return how quick the answers are and what went wrong, by cause; nothing while nothing did."""
+        causes = {**self._link.faults, **{name: n for name, n in self.counters.items() if name not in ORDINARY}}
+        told = [f"{cause} {count}" for cause, count in sorted(causes.items()) if count]
+        if not told:
+            return ""
+        half, most = self.answers.quantile_ms(0.5), self.answers.quantile_ms(0.99)
+        return f"half of all answers within {half:g} ms, 99 % within {most:g} ms; {', '.join(told)}"
 
     @property
     def points(self) -> Iterator[str]:
@@ -295,7 +308,9 @@ class BusWorker:
         self.counters["transactions"] += 1
         try:
             reply = await self._link.exchange(request, unit.timeout_s(request))
-            unit.took(request, self._clock.monotonic() - started)
+            took = self._clock.monotonic() - started
+            self.answers.add(took)
+            unit.took(request, took)
             return request.values(reply)
         except NoReply:
             self.counters["timeouts"] += 1

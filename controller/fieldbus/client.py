@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+import structlog
 from pymodbus.framer import FramerRTU
 
 from controller.config.enclosure import Bus
@@ -30,6 +31,8 @@ RTU_FRAME_MAX = 256
 MBAP_BYTES = 7
 MBAP_LENGTH_MAX = 254
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3))
+
+_log = structlog.get_logger("fieldbus")
 
 
 class Link(Protocol):
@@ -149,6 +152,10 @@ class RtuLink:
             raise LinkError(f"{settings.port} did not open in {CONNECT_S:.0f} s") from None
         except (OSError, ValueError) as error:
             raise LinkError(f"can't open {settings.port}: {getattr(error, 'strerror', None) or error}") from None
+        if self._port.low_latency is False:
+            _log.warning(
+                "serial adapter stays slow", port=settings.port, remedy="set its latency_timer to 1 (udev rule)"
+            )
         return self._port.descriptor
 
     async def _closed(self) -> None:

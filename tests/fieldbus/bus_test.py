@@ -135,7 +135,10 @@ async def test_a_silent_device_is_left_alone_and_the_others_go_on(rig: Rig) -> N
     rig.start("field")
     await rig.until(all_read(rig, ["meter_a", "room_1"]), 20)
     rig.bench.silence("meter_a")
+    assert rig.workers["field"].in_words() == "", "nothing went wrong yet"
     await rig.until(lambda: rig.value("meter_a.comms") is False)
+    assert "99 % within" in rig.workers["field"].in_words()
+    assert "timeout" in rig.workers["field"].in_words()
     before = rig.inbox["meter_b.power"].at
     await rig.until(lambda: rig.inbox["meter_b.power"].at >= before + 3)
     asked = rig.workers["field"].counters["timeouts"]
@@ -169,6 +172,7 @@ async def test_a_lost_link_is_told_at_once_and_made_again(rig: Rig, bus: str) ->
     await rig.bench.replug(bus)
     await rig.until(lambda: rig.value(f"{bus}.online") is True, 12)
     assert rig.workers[bus].counters["links lost"] >= 1
+    assert "links lost 1" in rig.workers[bus].in_words()
 
 
 async def test_a_late_reply_becomes_no_other_points_value(rig: Rig) -> None:
