@@ -122,10 +122,11 @@ class Service:
         return await future
 
     def links(self) -> Mapping[str, str]:
-        """Return how each link to the outside stands, in words."""
+        """Return how each link to the outside stands, and what went wrong on each bus, in words."""
         link = self._link
         state = f"connected, MQTT {link.protocol}" if link.connected else f"not connected: {link.last_error}"
-        return {"mqtt": f"{state}; {link.published} published, {link.dropped} dropped, {link.connects} connects"}
+        words = {"mqtt": f"{state}; {link.published} published, {link.dropped} dropped, {link.connects} connects"}
+        return words | {worker.name: told for worker in self._workers if (told := worker.in_words())}
 
     # What tools see of it (fieldbus.door.Host).
 

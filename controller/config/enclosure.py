@@ -7,6 +7,7 @@ default required, none unknown, and numbers inside the limits of the unit their 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_type_hints
 
@@ -80,9 +81,12 @@ class Scan(Strict):
 
 
 class Bus(Strict):
-    """One wire or one TCP connection. No single read may keep a write waiting longer than ``write_budget_ms``."""
+    """One wire or one TCP connection. No single read may keep a write waiting longer than ``write_budget_ms``.
 
-    kind: Literal["rtu", "tcp"]
+    ``rtu_over_tcp`` is a serial line, of ``baud``, behind a device server that hands its bytes on as they are.
+    """
+
+    kind: Literal["rtu", "tcp", "rtu_over_tcp"]
     timeout_ms: Annotated[int, Field(ge=20, le=5000)]
     write_budget_ms: Annotated[int, Field(ge=5, le=5000)]
     port: str | Annotated[int, Field(ge=1, le=65535)]
@@ -91,26 +95,35 @@ class Bus(Strict):
     stop_bits: Literal[1, 2] | None = None
     host: str | None = None
 
-    SERIAL: ClassVar[tuple[str, ...]] = ("baud", "parity", "stop_bits")
+    SERIAL: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "rtu": ("baud", "parity", "stop_bits"),
+        "rtu_over_tcp": ("baud",),
+        "tcp": (),
+    }
+
+    @property
+    def serial(self) -> bool:
+        """Whether a serial line carries the frames, and its times count."""
+        return self.kind != "tcp"
+
+    @property
+    def networked(self) -> bool:
+        return self.kind != "rtu"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
-        if self.kind == "rtu":
-            for key in self.SERIAL:
-                if getattr(self, key) is None:
-                    raise misplaced(key, "required for a serial line")
-            if not isinstance(self.port, str):
-                raise misplaced("port", 'allowed for a serial line: a device path, such as "/dev/ttyUSB0"')
-            if self.host is not None:
-                raise misplaced("host", "only for tcp")
-        else:
-            for key in self.SERIAL:
-                if getattr(self, key) is not None:
-                    raise misplaced(key, "only for a serial line")
-            if not self.host:
-                raise misplaced("host", "required for tcp: a host name or address")
-            if not isinstance(self.port, int):
-                raise misplaced("port", "allowed for tcp: a number from 1 to 65535")
+        for key in self.SERIAL["rtu"]:
+            given, needed = getattr(self, key) is not None, key in self.SERIAL[self.kind]
+            if given != needed:
+                raise misplaced(key, "required for a serial line" if needed else f"not for {self.kind}")
+        if self.networked and not self.host:
+            raise misplaced("host", f"required for {self.kind}: a host name or address")
+        if not self.networked and self.host is not None:
+            raise misplaced("host", "not for rtu")
+        if self.networked and not isinstance(self.port, int):
+            raise misplaced("port", f"allowed for {self.kind}: a number from 1 to 65535")
+        if not self.networked and not isinstance(self.port, str):
+            raise misplaced("port", 'allowed for rtu: a device path, such as "/dev/ttyUSB0"')
         return self
 
 

@@ -16,7 +16,7 @@ from controller.config.enclosure import Bus, Console, Device, Enclosure, Mqtt, r
 from controller.config.problems import ConfigError, Document, Location, Problem
 from controller.config.profile import Profile, Row, load_profile
 from controller.core import interlocks, loops
-from controller.core.pod import Expected, Pod
+from controller.core.pod import Expected, Heartbeat, Pod
 from controller.core.points import Kind, Point
 from controller.core.power import Power, Rack
 
@@ -175,7 +175,7 @@ def _device_problems(document: Document, profiles: Mapping[str, Profile]) -> Ite
 
 def _is_serial(buses: Any, name: str) -> bool:
     table = buses.get(name)
-    return isinstance(table, dict) and table.get("kind") == "rtu"
+    return isinstance(table, dict) and table.get("kind") != "tcp"
 
 
 def _reference_problems(
@@ -244,6 +244,7 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         startup=enclosure.startup,
         autostart=enclosure.operation.autostart,
         expected=expected,
+        heartbeats=tuple(_heartbeats(devices)),
         device_bus={device.name: device.bus for device in devices},
         device_class={device.name: device.profile.device_class for device in devices},
         points=points,
@@ -260,6 +261,14 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         mqtt=enclosure.mqtt,
         console=enclosure.console,
     )
+
+
+def _heartbeats(devices: Iterable[DevicePlan]) -> Iterator[Heartbeat]:
+    for device in devices:
+        beat = device.profile.tables.heartbeat
+        if beat is not None:
+            _, top = device.profile.rows[beat.point].range or (0, 0)
+            yield Heartbeat(f"{device.name}.{beat.point}", beat.period_s, int(top))
 
 
 def _device(name: str, device: Device, profiles: Mapping[str, Profile], periods: Mapping[str, float]) -> DevicePlan:

@@ -302,6 +302,13 @@ class CommLoss(Strict):
     expect: list[Expectation] = []
 
 
+class Heartbeat(Strict):
+    """A register that the controller must keep changing, or the device takes it for dead: counts up by 1 and wraps."""
+
+    point: Name
+    period_s: Annotated[float, Field(ge=0.2, le=60)]
+
+
 class Golden(Strict):
     """Raw words worked out by hand from the source, and the values they mean ("bad": no usable value)."""
 
@@ -326,6 +333,7 @@ class ProfileTables(Strict):
     link: Link
     probe: Probe | None = None
     comm_loss: CommLoss
+    heartbeat: Heartbeat | None = None
     points: dict[str, Row] = {}
     golden: list[Golden] = []
 
@@ -426,6 +434,12 @@ def _reference_problems(document: Document, profile: Profile) -> Iterator[Proble
             yield document.problem(
                 ("comm_loss", "expect", index, "point"), expectation.point, "no such point in this profile"
             )
+    beat = profile.tables.heartbeat
+    if beat is not None:
+        row = profile.rows.get(beat.point)
+        if row is None or row.access == "r" or row.kind is not Kind.NUMBER or (row.scale, row.offset) != (1.0, 0.0):
+            remedy = "allowed: a number of this profile that can be written, without scale or offset"
+            yield document.problem(("heartbeat", "point"), beat.point, remedy)
     for index, golden in enumerate(profile.tables.golden):
         for name in golden.values:
             if name not in profile.rows:

@@ -178,6 +178,7 @@ class Equipment:
     device_class: Mapping[str, str]
     flags: frozenset[str]
     expected: Sequence[tuple[str, Value]]
+    written: Sequence[str]
     pumps: Sequence[str]
     leaks: Sequence[str]
     watched: Sequence[str]
@@ -325,6 +326,12 @@ def _communication_rows(equipment: Equipment) -> Iterable[AlarmRow]:
             f"{device}_silent", f"{device}.comms", "off", f"{device} does not answer", "medium",
             "It runs on by its own comm-loss reaction; its points are STALE.",
             "Check the device's power, wiring and unit id.", on_delay_s=3.0, unless=(f"{bus}.lost",),
+        )  # fmt: skip
+    for device in equipment.written:
+        yield AlarmRow(
+            f"{device}_write_fault", f"{device}.write_fault", "on", f"{device} does not take what is written", "high",
+            "It stays where it is; control can't move it, and its partners take over where it has any.",
+            "Check local/remote switch and write protection on the device; the log names register and words.",
         )  # fmt: skip
     for point, value in equipment.expected:
         yield AlarmRow(

@@ -239,6 +239,8 @@ class Engine:
         yield from self._pump_demands(posture, image, now)
         yield from self._primary_demands(posture, image, now)
         yield from self._rack_demands(posture, image, now)
+        for beat in self.pod.heartbeats:  # by the scan and not by the bus, so that it ends when the scan does
+            yield Demand(beat.point, beat.count(now), "heartbeat")
 
     def _settled(self, wanted: bool, hold: bool, now: float) -> bool | None:
         """Return what to ask of a machine: nothing where the mode holds, and no stop soon after a take-over."""

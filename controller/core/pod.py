@@ -33,6 +33,19 @@ class Expected:
 
 
 @dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A register that must keep changing while the scan runs: counts up by 1 each ``period_s``, wraps after ``top``."""
+
+    point: str
+    period_s: float
+    top: int
+
+    def count(self, now: float) -> float:
+        """Return what it is at monotonic ``now``."""
+        return float(int(now / self.period_s) % (self.top + 1))
+
+
+@dataclass(frozen=True, slots=True)
 class Pod:
     """What the core knows of an enclosure: roles, limits, times, points; nothing of vendors or wires."""
 
@@ -46,6 +59,7 @@ class Pod:
     startup: modes.StartupTimes
     autostart: bool
     expected: tuple[Expected, ...]
+    heartbeats: tuple[Heartbeat, ...]
     device_bus: Mapping[str, str]
     device_class: Mapping[str, str]
     points: Mapping[str, Point]
@@ -72,6 +86,7 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ]
         points += [Point(bus, "utilisation", Kind.NUMBER, "%", max_age_s=float("inf"), deadband=1.0)]
     points += [Point(device, "comms", Kind.FLAG, max_age_s=float("inf")) for device in pod.device_bus]
+    points += [Point(device, "write_fault", Kind.FLAG, max_age_s=float("inf")) for device in written(pod)]
     points += [Point("controller", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in CONTROLLER_NUMBERS]
     return {point.id: point for point in points}
 
@@ -99,6 +114,7 @@ def alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
             device_class=pod.device_class,
             flags=frozenset(name for name, point in pod.points.items() if point.kind is Kind.FLAG),
             expected=[(item.point, item.value) for item in pod.expected],
+            written=written(pod),
             pumps=(*pod.tcs.pumps, *pod.fws.pumps),
             leaks=tuple(dict.fromkeys(leaks)),
             watched=pod.protection.watched,
@@ -112,6 +128,11 @@ def alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
             },
         )
     )
+
+
+def written(pod: Pod) -> tuple[str, ...]:
+    """Return the devices that have outputs."""
+    return tuple(dict.fromkeys(output.point.split(".")[0] for output in outputs(pod)))
 
 
 def outputs(pod: Pod) -> Iterable[Output]:
@@ -135,3 +156,5 @@ def outputs(pod: Pod) -> Iterable[Output]:
     for rack in pod.racks:
         yield from (Output(outlet) for outlet in rack.outlets)
         yield Output(f"{rack.valve}.position_cmd", 0.0, 100.0)
+    for beat in pod.heartbeats:
+        yield Output(beat.point, 0.0, beat.top, safety=False)

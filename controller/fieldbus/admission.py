@@ -119,7 +119,7 @@ def _problems(bus: BusPlan, schedule: Schedule, file: str) -> Iterator[Problem]:
         yield Problem(file, table, "write_budget_ms", str(budget_ms), remedy)
     if schedule.overrun_s is None:
         return
-    quicker = "at a higher baud rate" if bus.settings.kind == "rtu" else "from quicker devices"
+    quicker = "at a higher baud rate" if bus.settings.serial else "from quicker devices"
     work = f"up to {schedule.work_s:.2f} s of work in {schedule.overrun_s:g} s"
     remedy = f"{work}; read less often ([rates]), {quicker}, or on two buses. What takes most:"
     yield Problem(file, table, "load", f"{100 * schedule.utilisation:.0f} %", remedy)
@@ -161,7 +161,8 @@ def page(taken: Admitted) -> str:
     ]
     for index, (bus, schedule) in enumerate(zip(plan.buses, taken.schedules, strict=True)):
         settings = bus.settings
-        link = f"{settings.host}:{settings.port}" if settings.kind == "tcp" else f"{settings.port} {settings.baud}"
+        link = f"{settings.host}:{settings.port}" if settings.networked else str(settings.port)
+        link += f" {settings.baud}" if settings.serial else ""
         stale = [_staleness(schedule, name) for name in RATES]
         late = [_writing(schedule.write_s), _writing(schedule.writes_s)]
         dead = [_headroom(taken.dead[number][index]) for number in DEAD]

@@ -18,21 +18,22 @@ from controller.fieldbus.capture import Frame
 from controller.fieldbus.client import made
 from controller.fieldbus.codec import EncodeError, decode, encode
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request, WrongReply
+from controller.fieldbus.histogram import Histogram
 from controller.fieldbus.lane import Ask, ToolLane
 from controller.fieldbus.planner import t35_s
 from controller.fieldbus.units import NEVER, Due, Unit
+from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes
 
 RECONNECT_FIRST_S = 0.5
 RECONNECT_MAX_S = 5.0
 TCP_SILENT_RECONNECT = 5  # failures in a row on a TCP connection without any answer until it is made anew
 REPORT_S = 1.0
-WRITES_MAX = 256
 WATCHED_S = 0.0002
-READ_BACK_S = 0.3  # how soon after a write its register is read again
 LEAP_PCT = 1.0  # change of a safety number, in % of its range, that starts a scan at once
 NOT_NOW = (5, 6)  # acknowledge, busy: the device will answer later
 NOT_THERE = (10, 11)  # the gateway answers for a device that does not
 WRONG_ADDRESS = (2, 3)
+ORDINARY = ("transactions", "tool transactions", "writes", "timeouts", "wrong replies")  # or told by the link, by cause
 
 _log = structlog.get_logger("fieldbus")
 Inbox = MutableMapping[str, Reading]
@@ -56,12 +57,14 @@ class BusWorker:
 
     Attributes:
         counters: transactions, writes, and what went wrong by cause.
+        answers: how long answers took, from the request's first byte.
         tools: the lane for tools, behind everything else but the probes.
     """
 
     def __init__(self, plan: BusPlan, inbox: Inbox, clock: Clock, safety_changed: Callable[[], None]) -> None:
         self.name = plan.name
         self.counters: Counter[str] = Counter()
+        self.answers = Histogram()
         self._settings = plan.settings
         self._inbox = inbox
         self._clock = clock
@@ -69,10 +72,8 @@ class BusWorker:
         self._link = made(plan.settings)
         now = clock.monotonic()
         self._units = {device.name: Unit(device, plan.settings, now) for device in plan.devices}
-        self._points = {plan.point.id: (device, plan) for device in plan.devices for plan in device.points}
-        self._writes: dict[str, Write] = {}
-        self._steps: dict[Write, list[list[int]]] = {}  # what is left of command sequences under way
-        self._waiting: dict[str, tuple[Write, float]] = {}  # their writes, and when the next word may go
+        self._points = {point.point.id: point for device in plan.devices for point in device.points}
+        self._writes = Writes(self._points)
         self._woken = asyncio.Event()
         self.tools = ToolLane(plan.settings, clock, self._woken)
         self._free_at = 0.0
@@ -85,16 +86,22 @@ class BusWorker:
 
     def submit(self, write: Write) -> None:
         """Queue a write; a later one for the same point replaces it. Never blocks."""
-        if write.point not in self._writes and len(self._writes) >= WRITES_MAX:
+        if not self._writes.accept(write, self._clock.monotonic()):
             self.counters["writes dropped"] += 1
-            return
-        under_way = self._waiting.get(write.point)
-        if under_way is not None:
-            if under_way[0].value == write.value:
-                return  # its sequence is under way
-            self._steps.pop(self._waiting.pop(write.point)[0], None)
-        self._writes[write.point] = write
         self._woken.set()
+
+    def order(self, point: str) -> Order:
+        """Return the newest write of a point and what became of it; raises KeyError when there was none."""
+        return self._writes[point]
+
+    def in_words(self) -> str:
+        """Return how quick the answers are and what went wrong, by cause; nothing while nothing did."""
+        causes = {**self._link.faults, **{name: n for name, n in self.counters.items() if name not in ORDINARY}}
+        told = [f"{cause} {count}" for cause, count in sorted(causes.items()) if count]
+        if not told:
+            return ""
+        half, most = self.answers.quantile_ms(0.5), self.answers.quantile_ms(0.99)
+        return f"half of all answers within {half:g} ms, 99 % within {most:g} ms; {', '.join(told)}"
 
     @property
     def points(self) -> Iterator[str]:
@@ -121,27 +128,23 @@ class BusWorker:
 
     async def _serve(self) -> None:
         self._silent_in_a_row = 0
-        self._waiting.clear()  # a sequence that the link's loss has cut short begins anew, when it is asked for again
-        self._steps.clear()
+        self._writes.cut_short()
         while True:
             self._woken.clear()
             self._report()
-            if self._writes:
-                write = min(self._writes.values(), key=lambda item: not item.safety)
-                del self._writes[write.point]
-                await self._write(write)
-                continue
             now = self._clock.monotonic()
-            step, step_at = min(self._waiting.values(), key=lambda item: item[1], default=(None, now + REPORT_S))
-            if step is not None and step_at <= now:
-                del self._waiting[step.point]
-                await self._write(step)
+            self._expire(now)
+            order = self._writes.next(now)
+            if order is not None:
+                await self._write(order)
                 continue
             due, release = self._next(now)
             if due is not None:
                 await self._read(due)
                 continue
-            ask, release = self.tools.next(now, min(release, step_at), self._gap_s, self._link.free_at)
+            ask, release = self.tools.next(
+                now, min(release, self._writes.next_at(release)), self._gap_s, self._link.free_at
+            )
             if ask is not None:
                 await self._asked(ask)
                 continue
@@ -206,10 +209,13 @@ class BusWorker:
         at, changed = self._clock.monotonic(), False
         for plan in span.points:
             start = plan.row.address - span.address
-            reading = decode(plan.row, words[start : start + plan.row.width], at)
+            own = words[start : start + plan.row.width]
+            reading = decode(plan.row, own, at)
             if plan.point.safety:
                 changed = changed or differs(self._inbox.get(plan.point.id), reading, plan.point)
             self._inbox[plan.point.id] = reading
+            if self._writes.in_doubt(plan.point.id):
+                self._seen(unit, plan, own, started)
         self._answered(unit)
         if changed:
             self._safety_changed()
@@ -250,7 +256,7 @@ class BusWorker:
             self._inbox[f"{unit.name}.comms"] = good(False, now)
         if all(other.answering is False for other in self._units.values()):
             self._set_online(False, "no device answers")
-        if self._settings.kind == "tcp" and self._silent_in_a_row >= TCP_SILENT_RECONNECT:
+        if self._settings.networked and self._silent_in_a_row >= TCP_SILENT_RECONNECT:
             raise LinkError("connected, but nothing answers")
 
     def _set_online(self, online: bool, why: str) -> None:
@@ -263,37 +269,66 @@ class BusWorker:
         self._online = online
         self._inbox[f"{self.name}.online"] = good(online, self._clock.monotonic())
 
-    async def _write(self, write: Write) -> None:
-        device, plan = self._points[write.point]
-        unit = self._units[device.name]
+    def _seen(self, unit: Unit, plan: PointPlan, words: list[int], asked_at: float) -> None:
+        """Compare what a register holds with what was written there."""
+        now = self._clock.monotonic()
+        if self._writes.seen(plan.point.id, words, asked_at, now):
+            unit.read_back(plan, now + BACK_S)
+        self._tell_faults(unit)
+
+    async def _write(self, order: Order) -> None:
+        plan, unit = order.plan, self._units[order.plan.point.device]
         if unit.answering is False:
-            self.counters["writes failed"] += 1  # the gate asks again while it is wanted
+            self._writes.put_off(order, f"{unit.name} is silent", self._clock.monotonic() + RETRY_S)
             return
         try:
-            steps = self._steps.pop(write, None)
-            if steps is None:
-                steps = encode(plan.row, write.value)
+            if order.steps is None:
+                steps = encode(plan.row, order.write.value)
                 current = await self._current(unit, plan) if _needs_current(plan, steps) else None
-                steps = _remaining(plan, steps, current)
-            words, *later = steps
-            multiple = device.profile.link.write_multiple
+                order.steps = _remaining(plan, steps, current)
+                order.words = order.steps[-1]
+            words, *later = order.steps
+            multiple = unit.device.profile.link.write_multiple
             await self._transact(
-                unit, frames.write(device.unit, plan.row.table, plan.row.address, words, multiple=multiple)
+                unit, frames.write(unit.device.unit, plan.row.table, plan.row.address, words, multiple=multiple)
             )
             if later:  # the bus is free for others until the next word of the sequence
-                self._steps[write] = later
-                self._waiting[write.point] = (write, self._clock.monotonic() + plan.row.step_wait_s)
+                self._writes.stepped(order, later, self._clock.monotonic() + plan.row.step_wait_s)
                 return
         except (NoReply, WrongReply) as error:
             self.counters["writes failed"] += 1
+            self._writes.put_off(order, str(error), self._clock.monotonic() + RETRY_S)
             self._failed(unit, error)
         except (Refused, EncodeError) as error:
             self.counters["writes failed"] += 1
-            _log.warning("write refused", point=write.point, value=write.value, why=str(error))
+            self._writes.refused(order, str(error), self._clock.monotonic())
+            self._tell_faults(unit)
         else:
             self.counters["writes"] += 1
+            self._writes.written(order, self._clock.monotonic())
             self._answered(unit)
-            unit.read_back(plan, self._clock.monotonic() + READ_BACK_S)
+            unit.read_back(plan, self._clock.monotonic() + BACK_S)
+            self._tell_faults(unit)
+
+    def _expire(self, now: float) -> None:
+        """Give up writes that are too old, and say so, unless their device is known to be silent anyway."""
+        late = self._writes.expire(now)
+        self.counters["writes expired"] += len(late)
+        lost = [order for order in late if self._units[order.plan.point.device].answering]
+        if lost:
+            first = lost[0]
+            _log.warning("writes expired", bus=self.name, count=len(lost), first=first.write.point, why=first.why)
+
+    def _tell_faults(self, unit: Unit) -> None:
+        """Tell when a device begins or ceases to refuse what is written, or not to take it."""
+        faults = self._writes.faults(plan.point.id for plan in unit.device.points if plan.row.access != "r")
+        known = self._inbox.get(f"{unit.name}.write_fault")
+        if known is not None and known.value is bool(faults):
+            return
+        for order in faults:
+            why = f"{order.fate.value}: {order.why}"
+            _log.warning("write fault", point=order.write.point, value=order.write.value, why=why)
+        self._inbox[f"{unit.name}.write_fault"] = good(bool(faults), self._clock.monotonic())
 
     async def _current(self, unit: Unit, plan: PointPlan) -> int:
         request = frames.read(unit.device.unit, plan.row.table, plan.row.address, 1)
@@ -308,7 +343,9 @@ class BusWorker:
         self.counters["transactions"] += 1
         try:
             reply = await self._link.exchange(request, unit.timeout_s(request))
-            unit.took(request, self._clock.monotonic() - started)
+            took = self._clock.monotonic() - started
+            self.answers.add(took)
+            unit.took(request, took)
             return request.values(reply)
         except NoReply:
             self.counters["timeouts"] += 1

@@ -54,14 +54,14 @@ class Ring:
         return first, [self._frames[index] for index in range(skipped, min(skipped + most, len(self._frames)))]
 
 
-def pcap(frames: Iterable[Frame], kind: str) -> bytes:
+def pcap(frames: Iterable[Frame], *, serial: bool) -> bytes:
     """Return a pcap file of ``frames``, whose times are seconds since 1970.
 
-    Modbus TCP ("tcp") becomes TCP segments to and from port 502 with made-up addresses. Frames of a serial line ("rtu")
-    become exported PDUs for Wireshark's dissector "mbrtu".
+    Modbus TCP becomes TCP segments to and from port 502, with made-up addresses. Frames of a serial line are exported
+    PDUs for Wireshark's dissector "mbrtu".
     """
-    link = LINKTYPE_RAW if kind == "tcp" else LINKTYPE_UPPER_PDU
-    packets = _segments(frames) if kind == "tcp" else _exported(_whole(frames))
+    link = LINKTYPE_UPPER_PDU if serial else LINKTYPE_RAW
+    packets = _exported(_whole(frames)) if serial else _segments(frames)
     out = [struct.pack("<IHHiIII", PCAP_MAGIC, *PCAP_VERSION, 0, 0, PCAP_SNAP, link)]
     for at, packet in packets:
         micros = round(at * 1_000_000)

@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
+import structlog
 from pymodbus.framer import FramerRTU
 
 from controller.config.enclosure import Bus
@@ -31,6 +32,8 @@ RTU_FRAME_MAX = 256
 MBAP_BYTES = 7
 MBAP_LENGTH_MAX = 254
 KEEPALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3))
+
+_log = structlog.get_logger("fieldbus")
 
 
 class Link(Protocol):
@@ -102,7 +105,8 @@ class Deadline:
 
 
 def made(settings: Bus) -> Link:
-    return RtuLink(settings) if settings.kind == "rtu" else TcpLink(settings)
+    kinds: dict[str, Callable[[Bus], Link]] = {"rtu": RtuLink, "tcp": TcpLink, "rtu_over_tcp": RtuOverTcpLink}
+    return kinds[settings.kind](settings)
 
 
 class RtuLink:
@@ -113,6 +117,7 @@ class RtuLink:
         self.heard_at = 0.0
         self.ring = Ring()
         self._settings = settings
+        self._descriptor: int | None = None
         self._port: SerialPort | None = None
         self._dead = False  # lost, and not closed yet
         self._pending: Request | None = None
@@ -123,10 +128,23 @@ class RtuLink:
 
     @property
     def connected(self) -> bool:
-        return self._port is not None and not self._dead
+        return self._descriptor is not None and not self._dead
 
     async def open(self) -> None:
         await self.close()
+        self._descriptor = await self._opened()
+        asyncio.get_running_loop().add_reader(self._descriptor, self._readable)
+
+    async def close(self) -> None:
+        self._deadline.close()
+        descriptor, self._descriptor, self._dead = self._descriptor, None, False
+        if descriptor is not None:
+            asyncio.get_running_loop().remove_reader(descriptor)
+            self._settle(LinkError("the line was lost"))
+            await self._closed()
+
+    async def _opened(self) -> int:
+        """Open the line; return its descriptor, which does not block."""
         settings = self._settings
         try:
             opening = open_port(
@@ -138,15 +156,21 @@ class RtuLink:
             raise LinkError(f"{settings.port} did not open in {CONNECT_S:.0f} s") from None
         except (OSError, ValueError) as error:
             raise LinkError(f"can't open {settings.port}: {getattr(error, 'strerror', None) or error}") from None
-        asyncio.get_running_loop().add_reader(self._port.descriptor, self._readable)
+        if self._port.low_latency is False:
+            _log.warning(
+                "serial adapter stays slow", port=settings.port, remedy="set its latency_timer to 1 (udev rule)"
+            )
+        return self._port.descriptor
 
-    async def close(self) -> None:
-        self._deadline.close()
-        port, self._port, self._dead = self._port, None, False
+    async def _closed(self) -> None:
+        port, self._port = self._port, None
         if port is not None:
-            asyncio.get_running_loop().remove_reader(port.descriptor)
-            self._settle(LinkError("the line was lost"))
             await close_port(port)
+
+    def _drop_received(self) -> None:
+        """Forget what has come and was not read yet."""
+        assert self._descriptor is not None
+        termios.tcflush(self._descriptor, termios.TCIFLUSH)
 
     def free_at(self, request: Request) -> float:
         if request.count == 0:
@@ -170,20 +194,20 @@ class RtuLink:
             self._pending = self._answer = None
 
     def _send(self, request: Request) -> None:
-        assert self._port is not None
+        assert self._descriptor is not None
         frame = bytes((request.unit,)) + request.pdu
         frame += FramerRTU.compute_CRC(frame).to_bytes(2, "big")
         try:
-            termios.tcflush(self._port.descriptor, termios.TCIFLUSH)
-            os.write(self._port.descriptor, frame)
+            self._drop_received()
+            os.write(self._descriptor, frame)
             self.ring.add(time.monotonic(), True, frame)
         except (OSError, termios.error) as error:
             self._lost(error)
 
     def _readable(self) -> None:
-        assert self._port is not None
+        assert self._descriptor is not None
         try:
-            data = os.read(self._port.descriptor, RTU_FRAME_MAX)
+            data = os.read(self._descriptor, RTU_FRAME_MAX)
         except BlockingIOError:
             return
         except OSError as error:
@@ -269,8 +293,8 @@ class RtuLink:
 
     def _lost(self, error: Exception) -> None:
         self.faults["link"] += 1
-        if self._port is not None:
-            asyncio.get_running_loop().remove_reader(self._port.descriptor)
+        if self._descriptor is not None:
+            asyncio.get_running_loop().remove_reader(self._descriptor)
         self._dead = True
         self._settle(LinkError(f"the line was lost: {error}"))
 
@@ -281,6 +305,51 @@ class RtuLink:
             self._answer.set_exception(error)
         else:
             self._answer.set_result(pdu)
+
+
+class RtuOverTcpLink(RtuLink):
+    """A serial line behind a device server: the same frames, the same doubts, carried by a TCP connection."""
+
+    def __init__(self, settings: Bus) -> None:
+        super().__init__(settings)
+        self._socket: socket.socket | None = None
+
+    async def _opened(self) -> int:
+        host, port = self._settings.host or "", int(self._settings.port)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                family, kind, protocol, _, address = (await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM))[0]
+                self._socket = socket.socket(family, kind, protocol)
+                self._socket.setblocking(False)
+                await loop.sock_connect(self._socket, address)
+        except TimeoutError:
+            await self._closed()
+            raise LinkError(f"{host}:{port} did not accept in {CONNECT_S:.0f} s") from None
+        except OSError as error:
+            await self._closed()
+            raise LinkError(f"can't connect to {host}:{port}: {error.strerror or error}") from None
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        _keep_alive(self._socket)
+        return self._socket.fileno()
+
+    async def _closed(self) -> None:
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            connection.close()
+
+    def _drop_received(self) -> None:
+        assert self._descriptor is not None
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._descriptor, RTU_FRAME_MAX):
+                self.faults["late"] += 1
+
+
+def _keep_alive(connection: socket.socket) -> None:
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in KEEPALIVE:
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.IPPROTO_TCP, option, value)
 
 
 def _frame_bytes(buffer: bytearray) -> int:
@@ -353,10 +422,7 @@ class TcpLink(asyncio.Protocol):
         self._buffer.clear()
         connection = transport.get_extra_info("socket")
         if connection is not None:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in KEEPALIVE:
-                with contextlib.suppress(OSError):
-                    connection.setsockopt(socket.IPPROTO_TCP, option, value)
+            _keep_alive(connection)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if self._transport is not None:

@@ -22,7 +22,7 @@ def objection(bus: BusPlan, request: Request, mode: str, owned: frozenset[str]) 
         mode: of the pod.
         owned: points that the gate writes.
     """
-    if bus.settings.kind == "rtu" and not 1 <= request.unit <= 247:
+    if bus.settings.serial and not 1 <= request.unit <= 247:
         return "allowed on a serial line: units 1 to 247; 0 would reach every device at once"
     device = next((device for device in bus.devices if device.unit == request.unit), None)
     first = int.from_bytes(request.pdu[1:3], "big")

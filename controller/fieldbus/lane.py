@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from controller.clock import Clock
 from controller.config.enclosure import Bus
 from controller.fieldbus.frames import NoReply, Request
-from controller.fieldbus.planner import Span, character_s
+from controller.fieldbus.planner import Span
+from controller.fieldbus.units import on_wire_s
 
 ASKS_MAX = 16
 WAIT_MAX_S = 10.0  # how long an ask may wait for time on the bus
 PATIENCE_S = 0.5  # after so long it no longer waits for a pause that it surely fits into
 LEASE_MAX_S = 60.0
 TIMEOUT_LEAST_S = 0.02
-RTU_BYTES = 6  # unit and check sum, both ways
 
 
 class Denied(Exception):  # noqa: N818  an answer, and not an error of the link
@@ -67,7 +67,7 @@ class ToolLane:
             LinkError, NoReply, WrongReply, Refused: as a link does; NoReply too when the bus had no time.
             Denied: it would keep the bus too long, or too many wait.
         """
-        budget_s, wire_s = self._settings.write_budget_ms / 1000, self._wire_s(request)
+        budget_s, wire_s = self._settings.write_budget_ms / 1000, on_wire_s(self._settings, request)
         if wire_s + TIMEOUT_LEAST_S > budget_s:
             raise Denied(
                 f"takes {1000 * wire_s:.0f} ms of a bus with write_budget_ms = {1000 * budget_s:.0f}; ask for less"
@@ -87,11 +87,6 @@ class ToolLane:
         finally:
             if ask in self._asks:
                 self._asks.remove(ask)
-
-    def _wire_s(self, request: Request) -> float:
-        if self._settings.kind != "rtu":
-            return 0.0
-        return (len(request.pdu) + request.reply_bytes + RTU_BYTES) * character_s(self._settings)
 
     def next(
         self, now: float, release: float, gap_s: float, free_at: Callable[[Request], float]

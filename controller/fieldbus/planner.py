@@ -56,7 +56,7 @@ def character_s(bus: Bus) -> float:
 
 def t35_s(bus: Bus) -> float:
     """Return the least silence between two frames on a serial line, in seconds; 0 for TCP."""
-    if bus.kind != "rtu":
+    if not bus.serial:
         return 0.0
     return T35_FAST_S if (bus.baud or FAST_BAUD) > FAST_BAUD else T35_CHARACTERS * character_s(bus)
 
@@ -72,7 +72,7 @@ def reply_characters(table: str, count: int) -> int:
 
 def wire_s(bus: Bus, table: str, count: int) -> float:
     """Return the time the frames of one read take on the wire, in seconds; 0 for TCP."""
-    if bus.kind != "rtu":
+    if not bus.serial:
         return 0.0
     return (REQUEST_CHARACTERS + reply_characters(table, count)) * character_s(bus)
 
@@ -80,7 +80,7 @@ def wire_s(bus: Bus, table: str, count: int) -> float:
 def exchange_s(bus: Bus, link: Link, table: str, count: int, device_time_s: float | None = None) -> float:
     """Return the time one read keeps the bus busy: frames, the device's own time (or the one learned), silence."""
     own = link.device_time_ms / 1000 if device_time_s is None else device_time_s
-    overhead = 0.0 if bus.kind == "rtu" else TCP_OVERHEAD_S
+    overhead = TCP_OVERHEAD_S if bus.networked else 0.0
     return wire_s(bus, table, count) + own + gap_s(bus, link) + overhead
 
 
@@ -99,11 +99,11 @@ def write_s(
     """
     link = device.profile.link
     own = link.device_time_ms / 1000 if device_time_s is None else device_time_s
-    fixed = own + gap_s(bus, link) + (0.0 if bus.kind == "rtu" else TCP_OVERHEAD_S)
+    fixed = own + gap_s(bus, link) + (TCP_OVERHEAD_S if bus.networked else 0.0)
     words = row.width
     several = row.table == "holding" and (words > 1 or link.write_multiple)
     characters = REQUEST_CHARACTERS + (WRITE_SEVERAL_CHARACTERS + 2 * words if several else REQUEST_CHARACTERS)
-    one = fixed + (characters * character_s(bus) if bus.kind == "rtu" else 0.0)
+    one = fixed + (characters * character_s(bus) if bus.serial else 0.0)
     steps = max(len(row.on_words), len(row.off_words)) if row.on is not None and row.table == "holding" else 1
     look = steps > 1 or (row.table == "holding" and row.mask != WHOLE_WORD)
     first = exchange_s(bus, link, row.table, 1, device_time_s) if look else 0.0

@@ -24,10 +24,10 @@ from controller.fieldbus.units import (
     TIMEOUT_FACTOR,
     TIMEOUT_LEAST_S,
 )
+from controller.fieldbus.writes import BACK_S
 
 US = 1_000_000
-READ_BACK_S = 0.3  # how soon after a write its register is read again
-READ_BACK_US = int(READ_BACK_S * US)
+READ_BACK_US = int(BACK_S * US)
 HORIZON_S = 3600.0  # a bus so nearly full that its demand must be looked at for longer counts as full
 EXCHANGES_MAX = 20_000  # of the timetable played through
 RATES = ("fast", "normal", "slow")
@@ -337,9 +337,14 @@ class _Work:
     def _span_of(self, device: DevicePlan, plan: PointPlan) -> Span | None:
         """Return the cyclic span that reads an output back, if writing it makes that any sooner."""
         for span in self.spans[device.name]:
-            if span.period_s is not None and span.period_s > READ_BACK_S and plan in span.points:
+            if span.period_s is not None and span.period_s > BACK_S and plan in span.points:
                 return span
         return None
+
+    def _written_each_s(self, device: DevicePlan, plan: PointPlan) -> float:
+        """Return how often an output is written: as it is refreshed, and a heartbeat as it beats."""
+        beat = device.profile.tables.heartbeat
+        return self._refresh_s if beat is None or beat.point != plan.point.name else beat.period_s
 
     def _write_s(self, device: DevicePlan, plan: PointPlan, *, refresh: bool) -> float:
         own_s = self._own_s[device.name]
@@ -356,10 +361,11 @@ class _Work:
                 (once if span.period_s is None else reads).append(task)
             for plan in self._outputs[device.name]:
                 cost_s = self._write_s(device, plan, refresh=True)
-                writes.append(_task(cost_s, self._refresh_s, self._refresh_s))
+                period_s = self._written_each_s(device, plan)
+                writes.append(_task(cost_s, period_s, period_s))
                 back = self._span_of(device, plan)
                 if back is not None and back.period_s is not None:
-                    reads.append(_task(self._read_s(back), self._refresh_s, back.period_s))
+                    reads.append(_task(self._read_s(back), period_s, back.period_s))
         reads += [self._probe(device, len(silent)) for device in silent]
         return Load(tuple(reads), tuple(writes), tuple(once))
 
@@ -419,16 +425,17 @@ class _Work:
         every 2 s, and one of 1 s no more often than before.
         """
         backs = [self._span_of(device, plan) for device, plan in outputs]
-        polls, use = len(outputs) / self._refresh_s, 0.0
+        polls, use = sum(1 / self._written_each_s(*output) for output in outputs), 0.0
         for span in spans:
             if span.period_s is None:
                 continue
             often = 1 / span.period_s
             if any(span is back for back in backs):
-                often = math.ceil(self._refresh_s / span.period_s - 1e-9) / self._refresh_s
+                each_s = min(self._written_each_s(*o) for o, back in zip(outputs, backs, strict=True) if back is span)
+                often = math.ceil(each_s / span.period_s - 1e-9) / each_s
             polls += often
             use += self._read_s(span) * often
-        use += sum(self._write_s(device, plan, refresh=True) for device, plan in outputs) / self._refresh_s
+        use += sum(self._write_s(*output, refresh=True) / self._written_each_s(*output) for output in outputs)
         return polls, use
 
     def _staleness(
@@ -446,7 +453,9 @@ class _Work:
         for device, plan in outputs:
             back = self._span_of(device, plan)
             index = next((i for i, span in enumerate(spans) if span is back), None)
-            refreshes.append(Refresh(_us(self._write_s(device, plan, refresh=True)), _us(self._refresh_s), index))
+            refreshes.append(
+                Refresh(_us(self._write_s(device, plan, refresh=True)), _us(self._written_each_s(device, plan)), index)
+            )
         seen = timetable(reads, tuple(refreshes))
         groups: dict[str, Staleness] = {}
         for name in RATES:

@@ -17,12 +17,12 @@ from controller.fieldbus.client import made
 from controller.fieldbus.door import door_of
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request, WrongReply
 from controller.fieldbus.lane import Denied
-from controller.fieldbus.planner import character_s, t35_s
+from controller.fieldbus.planner import t35_s
+from controller.fieldbus.units import on_wire_s
 from controller.unixsocket import listens
 
 ANSWER_MAX_S = 15.0  # the service answers sooner than this, whatever became of the request
 LINE_MAX = 262_144
-RTU_BYTES = 6
 CAPTURE_EVERY_S = 0.1
 ERRORS = {"denied": Denied, "no reply": NoReply, "wrong reply": WrongReply, "link": LinkError, "malformed": Denied}
 
@@ -75,11 +75,8 @@ class Direct:
         if pause_s > 0:
             await asyncio.sleep(pause_s)
         own_s = self._settings.timeout_ms / 1000 if timeout_s is None else timeout_s
-        wire_s = 0.0
-        if self._settings.kind == "rtu":
-            wire_s = (len(request.pdu) + request.reply_bytes + RTU_BYTES) * character_s(self._settings)
         try:
-            return request.values(await self.link.exchange(request, wire_s + own_s))
+            return request.values(await self.link.exchange(request, on_wire_s(self._settings, request) + own_s))
         finally:
             self._free_at = max(time.monotonic(), self.link.heard_at) + self._gap_s
 

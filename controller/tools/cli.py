@@ -18,10 +18,11 @@ from controller.core.points import Quality
 from controller.fieldbus.capture import Frame, pcap
 from controller.fieldbus.frames import LinkError, NoReply, Refused, WrongReply
 from controller.fieldbus.lane import Denied
+from controller.fieldbus.writes import Fate
 from controller.tools import points, registers
 from controller.tools.access import Direct, Through, captured, reach, running, sockets_of
 from controller.tools.holes import probe_holes
-from controller.tools.points import VERIFIED, WRITTEN, ToolError
+from controller.tools.points import ToolError
 from controller.tools.scan import Found, Place, numbers, scan
 
 DEFAULT_CONFIG = Path("/etc/podkeeper/site.toml")
@@ -105,7 +106,7 @@ def write(
         async with reach(plan, device.bus) as access:
             written = await points.write_point(access, device, point, meant)
         typer.echo(written.line())
-        fine = written.outcome == VERIFIED or (written.outcome == WRITTEN and point.row.access == "w")
+        fine = written.outcome == Fate.VERIFIED or (written.outcome == Fate.WRITTEN and point.row.access == "w")
         return 0 if fine else EXIT_OTHERWISE
 
     raise typer.Exit(_run(doing()))
@@ -289,12 +290,12 @@ def capture(
     plan = _plan(config)
 
     async def doing() -> tuple[list[Frame], int]:
-        kind = next(each.settings.kind for each in plan.buses if each.name == _bus(plan, bus))
+        serial = next(each.settings.serial for each in plan.buses if each.name == _bus(plan, bus))
         async with reach(plan, bus) as access:
             if not isinstance(access, Through):
                 raise ToolError("no service runs: there is nothing to capture")
             frames, lost = await captured(access, seconds)
-        out.write_bytes(pcap(frames, kind))
+        out.write_bytes(pcap(frames, serial=serial))
         return frames, lost
 
     frames, lost = _run(doing())

@@ -14,11 +14,10 @@ from controller.core.points import Kind, Quality, Reading, Value, bad
 from controller.fieldbus import frames
 from controller.fieldbus.codec import EncodeError, decode, encode
 from controller.fieldbus.frames import NoReply, Refused, WrongReply
+from controller.fieldbus.writes import BACK_S, Fate
 from controller.tools.access import Access
 
 WRITE_MAX_S = 20.0  # from the order to the end of its read-back; later it counts as expired
-READ_BACK_S = 0.3
-ACCEPTED, WRITTEN, VERIFIED, MISMATCH, EXPIRED = "accepted", "written", "verified", "mismatch", "expired"
 
 
 class ToolError(Exception):
@@ -137,12 +136,12 @@ class Written:
     """What became of a write.
 
     Attributes:
-        outcome: accepted, written, verified, mismatch or expired: how far it came.
+        outcome: how far it came.
         words: as written last, shared bits of the register included; found: as read back.
     """
 
     plan: PointPlan
-    outcome: str = ACCEPTED
+    outcome: Fate = Fate.ACCEPTED
     words: list[int] = field(default_factory=list)
     found: list[int] = field(default_factory=list)
     why: str = ""
@@ -150,9 +149,8 @@ class Written:
     def line(self) -> str:
         raw = " ".join(f"0x{word:04X}" for word in self.words)
         found = " ".join(f"0x{word:04X}" for word in self.found) or "-"
-        return (
-            f"{self.plan.point.id}  {self.outcome}{f': {self.why}' if self.why else ''}  words {raw}  read back {found}"
-        )
+        outcome = f"{self.outcome.value}: {self.why}" if self.why else self.outcome.value
+        return f"{self.plan.point.id}  {outcome}  words {raw}  read back {found}"
 
 
 async def write_point(access: Access, device: DevicePlan, plan: PointPlan, value: Value) -> Written:
@@ -174,7 +172,7 @@ async def write_point(access: Access, device: DevicePlan, plan: PointPlan, value
         async with asyncio.timeout(WRITE_MAX_S):
             await _carry_out(access, device, written, steps)
     except TimeoutError:
-        written.outcome, written.why = EXPIRED, f"not done within {WRITE_MAX_S:.0f} s"
+        written.outcome, written.why = Fate.EXPIRED, f"not done within {WRITE_MAX_S:.0f} s"
     return written
 
 
@@ -196,24 +194,27 @@ async def _carry_out(access: Access, device: DevicePlan, written: Written, steps
         except (NoReply, WrongReply) as error:  # it may have arrived all the same
             written.why = f"no echo: {error}"
             break
+        except Refused as error:
+            written.outcome, written.why = Fate.REFUSED, str(error)
+            return
     else:
-        written.outcome = WRITTEN
+        written.outcome = Fate.WRITTEN
     if row.access == "w":
         if written.why:
-            written.outcome = EXPIRED
+            written.outcome = Fate.EXPIRED
         return
-    await asyncio.sleep(READ_BACK_S)
+    await asyncio.sleep(BACK_S)
     try:
         words = await access.ask(frames.read(device.unit, row.table, row.address, row.value_words))
     except (NoReply, WrongReply, Refused) as error:
-        written.outcome = written.outcome if written.outcome == WRITTEN else EXPIRED
+        written.outcome = written.outcome if written.outcome == Fate.WRITTEN else Fate.EXPIRED
         written.why = f"{written.why}; " * bool(written.why) + f"not read back: {error}"
         return
     written.found = words
     mask = row.mask if row.table == "holding" else 1
     same = all((a ^ b) & mask == 0 for a, b in zip(written.words, words, strict=True))
-    written.outcome = VERIFIED if same else MISMATCH if written.outcome == WRITTEN else EXPIRED
-    if written.outcome == MISMATCH:
+    written.outcome = Fate.VERIFIED if same else Fate.MISMATCH if written.outcome == Fate.WRITTEN else Fate.EXPIRED
+    if written.outcome == Fate.MISMATCH:
         reading = decode(row, words, time.monotonic())
         held = worded(row, reading.value) if reading.quality is Quality.GOOD and reading.value is not None else ""
         written.why = f"the device holds {held or 'no usable value'}"

@@ -39,7 +39,8 @@ def test_there_are_enough_broken_files() -> None:
 
 def test_an_overlay_with_one_mistake_tells_one() -> None:
     """The base is correct, so nothing else may be blamed."""
-    alone = [path for path in BROKEN if "reference-pod.toml" in path.read_text() and path.stem[:2] not in ("30", "31")]
+    texts = {path: path.read_text() for path in BROKEN if path.stem[:2] not in ("30", "31")}
+    alone = [path for path, text in texts.items() if "reference-pod.toml" in text and "profiles_dir" not in text]
     for path in alone:
         with pytest.raises(ConfigError) as caught:
             load_plan(path)

@@ -13,7 +13,8 @@ from controller.config.plan import Plan, load_plan
 from controller.core.image import freeze
 from controller.core.interlocks import Write
 from controller.core.points import Kind, Point, Quality, Reading, bad, good
-from controller.fieldbus.bus import WRITES_MAX, BusWorker, differs
+from controller.fieldbus.bus import BusWorker, differs
+from controller.fieldbus.writes import Fate
 from hil.record import BROKEN
 from hil.runner import Bench
 
@@ -134,7 +135,10 @@ async def test_a_silent_device_is_left_alone_and_the_others_go_on(rig: Rig) -> N
     rig.start("field")
     await rig.until(all_read(rig, ["meter_a", "room_1"]), 20)
     rig.bench.silence("meter_a")
+    assert rig.workers["field"].in_words() == "", "nothing went wrong yet"
     await rig.until(lambda: rig.value("meter_a.comms") is False)
+    assert "99 % within" in rig.workers["field"].in_words()
+    assert "timeout" in rig.workers["field"].in_words()
     before = rig.inbox["meter_b.power"].at
     await rig.until(lambda: rig.inbox["meter_b.power"].at >= before + 3)
     asked = rig.workers["field"].counters["timeouts"]
@@ -168,6 +172,7 @@ async def test_a_lost_link_is_told_at_once_and_made_again(rig: Rig, bus: str) ->
     await rig.bench.replug(bus)
     await rig.until(lambda: rig.value(f"{bus}.online") is True, 12)
     assert rig.workers[bus].counters["links lost"] >= 1
+    assert "links lost 1" in rig.workers[bus].in_words()
 
 
 async def test_a_late_reply_becomes_no_other_points_value(rig: Rig) -> None:
@@ -194,14 +199,25 @@ async def test_a_late_reply_becomes_no_other_points_value(rig: Rig) -> None:
     assert line.counters.short_gaps == 0
 
 
-async def test_writes_are_bounded_and_the_newest_wins(rig: Rig) -> None:
+async def test_a_write_is_verified_by_the_register_it_went_to(rig: Rig) -> None:
     rig.start("cooling")
-    worker = rig.workers["cooling"]
-    for step in range(1000):
-        rig.write("pump_1.speed_cmd", float(step % 100))
-    for number in range(WRITES_MAX + 10):
-        worker.submit(Write(f"pump_1.unknown_{number}", 1.0, False, "test"))
-    assert worker.counters["writes dropped"] == 11
+    await rig.until(lambda: rig.value("pump_1.speed_cmd") is not None, 20)
+    for step in range(100):
+        rig.write("pump_1.speed_cmd", float(step))
+    await rig.until(lambda: rig.workers["cooling"].order("pump_1.speed_cmd").fate is Fate.VERIFIED)
+    assert rig.value("pump_1.speed_cmd") == pytest.approx(99.0, abs=0.01)
+    assert rig.value("pump_1.write_fault") is False
+
+
+async def test_a_write_to_a_silent_device_is_told_as_expired(rig: Rig) -> None:
+    rig.start("cooling")
+    await rig.until(lambda: rig.value("pump_1.comms") is True, 20)
+    rig.bench.silence("pump_1")
+    rig.write("pump_1.run_cmd", True)
+    await rig.until(lambda: rig.workers["cooling"].order("pump_1.run_cmd").fate is Fate.EXPIRED, 15)
+    rig.bench.silence("pump_1", silent=False)
+    await rig.until(lambda: rig.value("pump_1.comms") is True, 20)
+    assert rig.value("pump_1.running") is False, "what is too old is not written when the device is back"
 
 
 async def test_a_value_that_does_not_fit_is_refused_and_the_bus_goes_on(rig: Rig) -> None:
@@ -209,6 +225,8 @@ async def test_a_value_that_does_not_fit_is_refused_and_the_bus_goes_on(rig: Rig
     await rig.until(lambda: rig.value("pump_1.running") is not None, 20)
     rig.write("pump_1.speed_cmd", 1e9)
     await rig.until(lambda: rig.workers["cooling"].counters["writes failed"] == 1)
+    assert rig.workers["cooling"].order("pump_1.speed_cmd").fate is Fate.REFUSED
+    assert rig.value("pump_1.write_fault") is True
     before = rig.inbox["pump_1.running"].at
     await rig.until(lambda: rig.inbox["pump_1.running"].at > before)
 

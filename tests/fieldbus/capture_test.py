@@ -59,7 +59,7 @@ async def test_tshark_decodes_both_kinds_as_query_and_response(kind: str, tmp_pa
         await tcp.stop()
     _, kept = link.ring.after(0, 1000)
     path = tmp_path / "out.pcap"
-    path.write_bytes(pcap([frame._replace(at=frame.at + 1_700_000_000) for frame in kept], kind))
+    path.write_bytes(pcap([frame._replace(at=frame.at + 1_700_000_000) for frame in kept], serial=kind == "rtu"))
     options = ("-o", "mbrtu.tcp.port:502", "-o", "mbrtu.crc_verification:TRUE") if kind == "rtu" else ()
     lines = decoded(path, *options)
     assert len(lines) == 2 * len(REQUESTS)
@@ -82,6 +82,6 @@ def test_a_reply_that_came_in_pieces_is_one_frame(tmp_path: Path) -> None:
     query, reply = bytes.fromhex("0103006b00037417"), bytes.fromhex("010306022b0000006405 7a".replace(" ", ""))
     heard = [Frame(1.0, True, query), *(Frame(1.01 + at / 1000, False, reply[at : at + 1]) for at in range(len(reply)))]
     path = tmp_path / "out.pcap"
-    path.write_bytes(pcap(heard, "rtu"))
+    path.write_bytes(pcap(heard, serial=True))
     assert len(decoded(path)) == 2
     assert "Response" in decoded(path)[1]

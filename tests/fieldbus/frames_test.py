@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import pty
+import socket
 import tty
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from controller.config.enclosure import Bus
 from controller.fieldbus import frames
-from controller.fieldbus.client import RtuLink, TcpLink
+from controller.fieldbus.client import RtuLink, RtuOverTcpLink, TcpLink
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request, WrongReply
 from hil.wire.rtu import with_crc
 
@@ -79,16 +80,50 @@ class Wire:
                 os.close(descriptor)
 
 
-@pytest.fixture
-async def line() -> AsyncIterator[tuple[Wire, RtuLink]]:
-    wire = Wire()
-    link = RtuLink(
-        Bus(kind="rtu", port=wire.path, baud=115200, parity="none", stop_bits=2, timeout_ms=50, write_budget_ms=100)
-    )
+class ServerWire(Wire):
+    """The same behind a device server: a connection that carries the bytes."""
+
+    def __init__(self) -> None:
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.connection: socket.socket | None = None
+
+    def accept(self) -> None:
+        self.connection, _ = self.listening.accept()
+        self.connection.setblocking(False)
+        self.master = self.connection.fileno()
+
+    def close(self) -> None:
+        self.listening.close()
+        if self.connection is not None:
+            self.connection.close()
+
+
+@asynccontextmanager
+async def opened(kind: str) -> AsyncIterator[tuple[Wire, RtuLink]]:
+    wire = Wire() if kind == "rtu" else ServerWire()
+    if isinstance(wire, ServerWire):
+        port = wire.listening.getsockname()[1]
+        link: RtuLink = RtuOverTcpLink(
+            Bus(kind="rtu_over_tcp", host="127.0.0.1", port=port, baud=115200, timeout_ms=50, write_budget_ms=100)
+        )
+    else:
+        link = RtuLink(
+            Bus(kind="rtu", port=wire.path, baud=115200, parity="none", stop_bits=2, timeout_ms=50, write_budget_ms=100)
+        )
     await link.open()
-    yield wire, link
-    await link.close()
-    wire.close()
+    if isinstance(wire, ServerWire):
+        wire.accept()
+    try:
+        yield wire, link
+    finally:
+        await link.close()
+        wire.close()
+
+
+@pytest.fixture(params=["rtu", "rtu_over_tcp"])
+async def line(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Wire, RtuLink]]:
+    async with opened(request.param) as both:
+        yield both
 
 
 async def asked(wire: Wire, link: RtuLink, request: Request, *answers: bytes, timeout_s: float = 0.05) -> bytes:
@@ -191,25 +226,29 @@ async def test_a_lost_line_fails_the_pending_request_at_once(line: tuple[Wire, R
     assert not link.connected
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@pytest.mark.parametrize("kind", ["rtu", "rtu_over_tcp"])
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(min_size=0, max_size=40), max_size=6), st.booleans())
-def test_any_bytes_end_in_an_answer_or_a_named_failure(chunks: list[bytes], genuine: bool) -> None:
+def test_any_bytes_end_in_an_answer_or_a_named_failure(kind: str, chunks: list[bytes], genuine: bool) -> None:
     async def run() -> None:
-        wire = Wire()
-        link = RtuLink(
-            Bus(kind="rtu", port=wire.path, baud=115200, parity="none", stop_bits=2, timeout_ms=50, write_budget_ms=100)
-        )
-        await link.open()
-        try:
+        async with opened(kind) as (wire, link):
             answers = [*chunks, frame(1, REPLY)] if genuine else chunks
             with suppress(NoReply, WrongReply):
                 reply = await asked(wire, link, READ, *[c for c in answers if c], timeout_s=0.01)
                 assert READ.answers(reply)
-        finally:
-            await link.close()
-            wire.close()
 
     asyncio.run(run())
+
+
+async def test_nobody_at_the_device_server_is_an_error_with_its_address() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    link = RtuOverTcpLink(
+        Bus(kind="rtu_over_tcp", host="127.0.0.1", port=port, baud=9600, timeout_ms=50, write_budget_ms=100)
+    )
+    with pytest.raises(LinkError, match=rf"can't connect to 127\.0\.0\.1:{port}"):
+        await link.open()
+    assert not link.connected
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from hypothesis import strategies as st
 from controller.config.enclosure import Bus
 from controller.config.plan import BusPlan
 from controller.core.pod import outputs
-from controller.fieldbus import bus as worker
 from controller.fieldbus.planner import gap_s, read_s, write_s
-from controller.fieldbus.schedule import READ_BACK_S, Load, Schedule, Task, analyse, overrun, response
+from controller.fieldbus.schedule import Load, Schedule, Task, analyse, overrun, response
+from controller.fieldbus.writes import BACK_S
 from tests.core.model import reference_plan
 from tests.fieldbus.planner_test import device
 
 MS = 1000
-READ_BACK = round(READ_BACK_S * 1_000_000)
+READ_BACK = round(BACK_S * 1_000_000)
 
 
 @dataclass
@@ -247,7 +247,3 @@ def test_a_device_that_answers_more_slowly_than_its_profile_says_costs_more() ->
     cooling = next(bus for bus in reference_plan().buses if bus.name == "cooling")
     learned = analyse(cooling, [], 2.0, device_times_s={"pump_1": 0.05})
     assert learned.utilisation > analyse(cooling, [], 2.0).utilisation
-
-
-def test_the_analysis_knows_the_workers_times() -> None:
-    assert worker.READ_BACK_S == READ_BACK_S

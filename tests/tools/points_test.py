@@ -13,8 +13,9 @@ from controller.config.plan import DevicePlan, PointPlan, load_plan
 from controller.config.profile import Row
 from controller.core.points import Quality
 from controller.fieldbus.lane import Denied
+from controller.fieldbus.writes import Fate
 from controller.tools import points
-from controller.tools.points import EXPIRED, MISMATCH, VERIFIED, WRITTEN, ToolError, read_point, value_of, write_point
+from controller.tools.points import ToolError, read_point, value_of, write_point
 from hil.bench import plans
 from hil.runner import REFERENCE_POD
 from hil.wire.rtu import RtuLine
@@ -77,7 +78,7 @@ async def test_what_is_read_is_told_with_its_quality_and_its_words(unit: Memory,
 async def test_a_write_is_verified_in_the_words_that_were_sent(unit: Memory, tmp_path: Path) -> None:
     async with serial_line({1: unit}, tmp_path) as line:
         written = await done(line, tmp_path, "limit", 25.0)
-        assert (written.outcome, written.words, written.found) == (VERIFIED, [50], [50])
+        assert (written.outcome, written.words, written.found) == (Fate.VERIFIED, [50], [50])
         assert written.line() == "dev.limit  verified  words 0x0032  read back 0x0032"
 
 
@@ -85,7 +86,7 @@ async def test_a_device_that_keeps_another_value_is_a_mismatch(unit: Memory, tmp
     unit.held[110] = 40
     async with serial_line({1: unit}, tmp_path) as line:
         written = await done(line, tmp_path, "limit", 25.0)
-        assert (written.outcome, written.found) == (MISMATCH, [40])
+        assert (written.outcome, written.found) == (Fate.MISMATCH, [40])
         assert "the device holds 20 %" in written.line()
 
 
@@ -94,33 +95,40 @@ async def test_a_flag_leaves_the_bits_of_others_alone_and_compares_its_own(unit:
     async with serial_line({1: unit}, tmp_path) as line:
         written = await done(line, tmp_path, "enable", True)
         assert unit.writes == [(111, [0xAB04])]
-        assert written.outcome == VERIFIED
+        assert written.outcome == Fate.VERIFIED
         unit.held[111] = 0xAB00
-        assert (await done(line, tmp_path, "enable", True)).outcome == MISMATCH
+        assert (await done(line, tmp_path, "enable", True)).outcome == Fate.MISMATCH
 
 
 async def test_a_sequence_is_written_word_by_word_and_not_again_when_it_stands(unit: Memory, tmp_path: Path) -> None:
     async with serial_line({1: unit}, tmp_path) as line:
-        assert (await done(line, tmp_path, "drive", True)).outcome == VERIFIED
+        assert (await done(line, tmp_path, "drive", True)).outcome == Fate.VERIFIED
         assert unit.writes == [(112, [0x0406]), (112, [0x0407]), (112, [0x040F])]
         unit.writes.clear()
-        assert (await done(line, tmp_path, "drive", True)).outcome == VERIFIED
+        assert (await done(line, tmp_path, "drive", True)).outcome == Fate.VERIFIED
         assert unit.writes == [(112, [0x040F])]
 
 
 async def test_what_can_not_be_read_back_is_written_and_no_more(unit: Memory, tmp_path: Path) -> None:
     async with serial_line({1: unit}, tmp_path) as line:
-        assert (await done(line, tmp_path, "reset", 1)).outcome == WRITTEN
+        assert (await done(line, tmp_path, "reset", 1)).outcome == Fate.WRITTEN
+
+
+async def test_a_write_that_the_device_refuses(unit: Memory, tmp_path: Path) -> None:
+    unit.refusal = 3
+    async with serial_line({1: unit}, tmp_path) as line:
+        written = await done(line, tmp_path, "limit", 25.0)
+        assert (written.outcome, written.why) == (Fate.REFUSED, "exception 3 (illegal data value)")
 
 
 async def test_a_write_without_echo_is_expired_or_proven_by_what_stands(unit: Memory, tmp_path: Path) -> None:
     unit.silent = True
     async with serial_line({1: unit}, tmp_path) as line:
         written = await done(line, tmp_path, "limit", 25.0)
-        assert written.outcome == EXPIRED
+        assert written.outcome == Fate.EXPIRED
         assert "no echo" in written.why
         assert "not read back" in written.why
-        assert (await done(line, tmp_path, "reset", 1)).outcome == EXPIRED
+        assert (await done(line, tmp_path, "reset", 1)).outcome == Fate.EXPIRED
 
 
 async def test_a_write_that_takes_too_long_is_expired(
@@ -129,7 +137,7 @@ async def test_a_write_that_takes_too_long_is_expired(
     monkeypatch.setattr(points, "WRITE_MAX_S", 0.05)
     async with serial_line({1: unit}, tmp_path) as line:
         written = await done(line, tmp_path, "limit", 25.0)
-        assert (written.outcome, written.why) == (EXPIRED, "not done within 0 s")
+        assert (written.outcome, written.why) == (Fate.EXPIRED, "not done within 0 s")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +168,7 @@ async def test_the_service_refuses_before_anything_goes_out(unit: Memory, tmp_pa
             await access.open()
             with pytest.raises(Denied, match="output of the control"):
                 await write_point(access, device, point("enable"), True)
-            assert (await write_point(access, device, point("limit"), 30.0)).outcome == VERIFIED
+            assert (await write_point(access, device, point("limit"), 30.0)).outcome == Fate.VERIFIED
             await access.close()
             assert unit.writes == [(110, [60])]
 
