@@ -361,7 +361,7 @@ class BusWorker:
 
     async def _silence(self) -> None:
         """Wait until the line has been silent for as long as it must, after a late reply too."""
-        while (pause := self._silent_at() - self._clock.monotonic()) > WATCHED_S:
+        while (pause := self._silent_at() - self._clock.monotonic()) > WATCHED_S:  # noqa: ASYNC110  it is a time
             await asyncio.sleep(pause - WATCHED_S)
         while self._clock.monotonic() < self._free_at:
             pass  # the last moment is watched: a wake-up comes late by more than a line at 115200 baud can spare

@@ -98,16 +98,14 @@ class ToolLane:
             gap_s: silence after an exchange.
             free_at: from when on the link may send a request.
         """
-        while self._asks and self._asks[0].answer.done():
-            self._asks.popleft()
-        if not self._asks:
-            return None, release
-        ask = self._asks[0]
-        if (free := free_at(ask.request)) > now:
-            return None, min(release, free)
+        free = [(max(now, free_at(ask.request)), ask) for ask in self._asks if not ask.answer.done()]
+        at, ask = min(free, key=lambda item: item[0], default=(now, None))
+        if ask is None or at > now:
+            return None, min(release, at) if ask else release
         patient_until = ask.at if self.lease(now) else ask.at + PATIENCE_S
         if now + ask.timeout_s + gap_s <= release or now >= patient_until:
-            return self._asks.popleft(), release
+            self._asks.remove(ask)
+            return ask, release
         return None, min(release, patient_until)
 
     def lease(self, now: float) -> Lease | None:

@@ -86,7 +86,12 @@ async def test_what_may_not_be_sent_yet_waits() -> None:
     lane, clock = await laned()
     task = await asked(lane)
     assert lane.next(clock.at, clock.at + 9, 0.0, lambda request: clock.at + 2.5) == (None, clock.at + 2.5)
+    other = await asked(lane, frames.read(2, "holding", 0, 1))
+    ask, _ = lane.next(clock.at, clock.at + 9, 0.0, lambda request: clock.at + 2.5 if request.unit == 1 else 0.0)
+    assert ask is not None
+    assert ask.request.unit == 2, "and holds up nobody else"
     task.cancel()
+    other.cancel()
 
 
 async def test_asks_are_bounded_and_those_given_up_are_forgotten() -> None:
@@ -116,16 +121,16 @@ async def test_a_lease_has_one_owner_and_an_end() -> None:
 # ---------------------------------------------------------------- on a line
 
 
-def plan_of(line: RtuLine, **more: int) -> BusPlan:
-    """One unit: a safety point, one that control needs, and one that nobody needs, far apart; an output."""
+def plan_of(line: RtuLine, words: int = 1) -> BusPlan:
+    """One unit: a safety point of ``words``, one that control needs, one that nobody needs, far apart; an output."""
     rows = {
-        "guarded": plans.row(100, safety=True),
+        "guarded": plans.row(100, words, safety=True),
         "needed": plans.row(200),
         "idle": plans.row(300),
         "output": plans.row(400, access="rw"),
     }
     device = plans.device("dev", 1, rows, period_s=PERIOD_S, device_time_s=0.001)
-    return plans.bus(settings(line, **more), [device])
+    return plans.bus(settings(line), [device])
 
 
 def memory() -> Memory:
@@ -206,8 +211,9 @@ async def test_a_write_goes_on_under_a_lease_and_ahead_of_tools(tmp_path: Path) 
 
 
 async def test_a_silent_unit_that_control_needs_is_probed_under_a_lease(tmp_path: Path) -> None:
+    """The probe is its cheapest span, of which control needs nothing; another one it does need."""
     unit = memory()
-    async with serial_line({1: unit}, tmp_path) as line, served(plan_of(line), tmp_path) as host:
+    async with serial_line({1: unit}, tmp_path) as line, served(plan_of(line, words=2), tmp_path) as host:
         unit.silent = True
         await until(lambda: host.inbox["dev.comms"].value is False)
         host.worker.tools.take("quiet", "ann", 30)
