@@ -36,6 +36,7 @@ COMMANDS_MAX = 64
 COMMAND_TTL_S = 5.0
 EARLY_SCAN_S = 0.02  # a chattering safety input may not turn the scan into a busy loop
 CONSOLE_BAUD = 115200
+CANCEL_AGAIN_S = 1.0  # a library may swallow a cancel; it is said again
 EDGE_RESTART_S = 5.0
 RECENT_S = 600.0  # how long a late scan or a failed edge keeps its alarm up
 RECENT_MAX = 1000
@@ -138,8 +139,10 @@ class Service:
             self._notifier.stopping()
             self._link.close()
             await asyncio.wait({tasks["mqtt"]}, timeout=FAREWELL_S)
-            for task in tasks.values():
-                task.cancel()
+            while left := [task for task in tasks.values() if not task.done()]:
+                for task in left:
+                    task.cancel()
+                await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
         self._store.close()
         _log.info("stopped; equipment is left as it is")
 

@@ -128,7 +128,8 @@ class RtuLink:
             opening = open_port(
                 str(settings.port), settings.baud or 0, settings.parity or "none", settings.stop_bits or 1
             )
-            self._port = await asyncio.wait_for(opening, CONNECT_S)
+            async with asyncio.timeout(CONNECT_S):  # not wait_for, which can swallow a cancel until Python 3.12
+                self._port = await opening
         except TimeoutError:
             raise LinkError(f"{settings.port} did not open in {CONNECT_S:.0f} s") from None
         except (OSError, ValueError) as error:
@@ -307,7 +308,8 @@ class TcpLink(asyncio.Protocol):
         host, port = self._settings.host or "", int(self._settings.port)
         loop = asyncio.get_running_loop()
         try:
-            await asyncio.wait_for(loop.create_connection(lambda: self, host, port), CONNECT_S)
+            async with asyncio.timeout(CONNECT_S):
+                await loop.create_connection(lambda: self, host, port)
         except TimeoutError:
             raise LinkError(f"{host}:{port} did not accept in {CONNECT_S:.0f} s") from None
         except OSError as error:

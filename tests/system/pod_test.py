@@ -178,7 +178,7 @@ async def test_an_unplugged_line_is_one_alarm_and_comes_back_by_itself(pod: PodU
     assert time.monotonic() - unplugged > 10
     await pod.bench.replug("field")
     await pod.until(lambda: not stale(), 12, "power of meter_a GOOD again")
-    assert pod.picture.value("field", "online") is True
+    await pod.until(lambda: pod.picture.value("field", "online") is True, 5, "field said to be online again")
 
 
 async def test_a_silent_device_is_one_alarm(pod: PodUnderTest) -> None:
