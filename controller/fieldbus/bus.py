@@ -19,7 +19,7 @@ from controller.fieldbus.codec import EncodeError, decode, encode
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request, WrongReply
 from controller.fieldbus.histogram import Histogram
 from controller.fieldbus.planner import t35_s
-from controller.fieldbus.units import Due, Unit
+from controller.fieldbus.units import Due, Patience, Unit
 from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes
 
 RECONNECT_FIRST_S = 0.5
@@ -69,6 +69,7 @@ class BusWorker:
         self._link = made(plan.settings)
         now = clock.monotonic()
         self._units = {device.name: Unit(device, plan.settings, now) for device in plan.devices}
+        self._patience = Patience(self._units.values())
         self._points = {point.point.id: point for device in plan.devices for point in device.points}
         self._writes = Writes(self._points)
         self._woken = asyncio.Event()
@@ -156,6 +157,9 @@ class BusWorker:
 
     async def _read(self, due: Due) -> None:
         span, unit = due.span, self._units[due.span.device.name]
+        await self._silence()
+        if self._writes.next(self._clock.monotonic()) is not None:
+            return  # it came during the silence, and goes first
         started = self._clock.monotonic()
         due.next(started)
         try:
@@ -297,23 +301,30 @@ class BusWorker:
             raise NoReply("an earlier reply of this shape may still come")
         return (await self._transact(unit, request))[0]
 
-    async def _transact(self, unit: Unit, request: Request) -> list[int]:
-        """Run one request after the silence it needs."""
+    async def _silence(self) -> None:
+        """Wait until the next frame may be sent."""
         pause = self._free_at - self._clock.monotonic()
         if pause > WATCHED_S:
             await asyncio.sleep(pause - WATCHED_S)
         while self._clock.monotonic() < self._free_at:
             pass  # the last moment is watched: a wake-up comes late by more than a line at 115200 baud can spare
+
+    async def _transact(self, unit: Unit, request: Request) -> list[int]:
+        """Run one request after the silence it needs."""
+        await self._silence()
         started = self._clock.monotonic()
         self.counters["transactions"] += 1
+        patient = self._patience.allows(unit, started)
         try:
-            reply = await self._link.exchange(request, unit.timeout_s(request))
+            reply = await self._link.exchange(request, unit.timeout_s(request, patient=patient))
             took = self._clock.monotonic() - started
             self.answers.add(took)
             unit.took(request, took)
             return request.values(reply)
         except NoReply:
             self.counters["timeouts"] += 1
+            if patient:
+                self._patience.spent(unit, started)
             raise
         except WrongReply:
             self.counters["wrong replies"] += 1

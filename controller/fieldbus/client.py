@@ -1,8 +1,9 @@
 """The Modbus links: the thin master on the event loop. The only importer of pymodbus, whose CRC it uses.
 
 Every reply is checked against its request. RTU has no transaction number, so after a reply that did not come in time
-its shape (unit, function, length) stays suspect: the unit is asked nothing of that shape until another answer has shown
-that it is in step, or the reply can't come any more. docs/decisions/0012 tells why pymodbus's own client is not used.
+its shape (unit, function, length) stays suspect: the unit is asked nothing of that shape until an answer that can't be
+a late one has shown that it is in step, or the reply can't come any more. docs/decisions/0012 tells why pymodbus's own
+client is not used.
 """
 
 from __future__ import annotations
@@ -182,8 +183,8 @@ class RtuLink:
         try:
             self._send(request)
             return await self._answer
-        except asyncio.CancelledError:
-            self._suspect(request)  # the unit may still answer
+        except (asyncio.CancelledError, LinkError):
+            self._suspect(request)  # the unit may still answer, though nobody waits or the line was lost
             raise
         finally:
             self._deadline.clear()
@@ -252,21 +253,18 @@ class RtuLink:
             return False
         del self._buffer[:length]
         self.faults["wrong unit" if self._pending and frame[0] != self._pending.unit else "late"] += 1
-        self._suspects.get(frame[0], {}).pop((frame[1], length - 3), None)
-        return True
+        return True  # not the end of any suspicion: the number of its unit may be wrong
 
     def _judge(self, request: Request, pdu: bytes) -> None:
         suspects = self._suspects.get(request.unit, {})
-        shape = (pdu[0] & ~EXCEPTION_BIT, len(pdu))
         doubtful = pdu[0] & EXCEPTION_BIT and any(function == request.function for function, _ in suspects)
         if not request.answers(pdu) or doubtful:
             self.faults["late" if suspects else "wrong shape"] += 1
-            if suspects:
-                suspects.pop(shape, None)  # that was the one we waited for; ours may still come
-                return
-            self._fail(request, "", f"{len(pdu)} bytes of function {pdu[0]}, asked for {request.reply_bytes}")
-            return
-        self._suspects.pop(request.unit, None)  # it answers in turn, so whatever was late has come or never will
+            if not suspects:
+                self._fail(request, "", f"{len(pdu)} bytes of function {pdu[0]}, asked for {request.reply_bytes}")
+            return  # else that was the one we waited for; ours may still come
+        if suspects.get(request.shape, 0.0) <= time.monotonic():  # a write may be answered by an earlier one's echo
+            self._suspects.pop(request.unit, None)  # it answers in turn, so whatever was late has come or never will
         self._settle(None, pdu)
 
     def _fail(self, request: Request, cause: str, why: str) -> None:

@@ -18,6 +18,7 @@ from controller.config.plan import BusPlan, DevicePlan, PointPlan
 from controller.fieldbus.planner import Span, gap_s, plan_spans, read_s, wire_s, write_s
 from controller.fieldbus.units import (
     ONCE_DEADLINE_S,
+    PATIENCE_S,
     PROBE_FIRST_S,
     PROBE_SHARE,
     SILENT_AFTER,
@@ -367,6 +368,8 @@ class _Work:
                 if back is not None and back.period_s is not None:
                     reads.append(_task(self._read_s(back), period_s, back.period_s))
         reads += [self._probe(device, len(silent)) for device in silent]
+        if silent:
+            reads.append(self._patient_probe(silent))
         return Load(tuple(reads), tuple(writes), tuple(once))
 
     def _probe(self, device: DevicePlan, silent: int) -> Task:
@@ -379,6 +382,13 @@ class _Work:
         period_s = max(PROBE_FIRST_S, silent * cost_s / PROBE_SHARE)
         cost_s += gap_s(self._settings, device.profile.link)
         return _task(cost_s, period_s, probe.period_s or ONCE_DEADLINE_S)
+
+    def _patient_probe(self, silent: Iterable[DevicePlan]) -> Task:
+        """Return the probe that now and then waits longer, for the costliest of the silent units."""
+        probes = (min(self.spans[device.name], key=lambda span: span.count) for device in silent)
+        wire = max(wire_s(self._settings, probe.table, probe.count) for probe in probes)
+        wait_s = min(self._settings.timeout_ms, self._settings.write_budget_ms) / 1000
+        return _task(wire + wait_s, PATIENCE_S, PATIENCE_S)
 
     def relief(self, device: DevicePlan) -> float:
         """Return how much less the bus has to do when ``device`` falls silent."""

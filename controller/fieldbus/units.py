@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from controller.config.enclosure import Bus
@@ -21,6 +22,7 @@ SLOWEST_FADES = 0.999  # a slow answer is remembered for about a thousand answer
 TIMEOUT_FACTOR = 4.0  # of the slowest answer seen
 TIMEOUT_LEAST_S = 0.03
 ANSWERS_KNOWN = 20  # after so many answers a unit's quickness is known
+PATIENCE_S = 30.0  # how often one of the units that do not answer is given more time than it used to need
 NEVER = float("inf")
 
 
@@ -55,6 +57,7 @@ class Unit:
 
     Attributes:
         answering: None before its first answer.
+        patient_at: when it was last given more time than it used to need.
     """
 
     def __init__(self, device: DevicePlan, settings: Bus, now: float) -> None:
@@ -63,6 +66,7 @@ class Unit:
         self.answering: bool | None = None
         self.spans = [_due(span, now) for span in plan_spans(device, settings)]
         self._settings = settings
+        self.patient_at = 0.0
         self._failures = 0
         self._answers = 0
         self._probe_s = PROBE_FIRST_S
@@ -76,16 +80,24 @@ class Unit:
         cheapest = min(self.spans, key=lambda due: due.span.count)
         return [replace(cheapest, at=max(self._probe_at, probe_at))]
 
-    def timeout_s(self, request: Request) -> float:
+    @property
+    def failing(self) -> bool:
+        return self._failures > 0
+
+    def timeout_s(self, request: Request, *, patient: bool = False) -> float:
         """Return how long to wait: what the wire takes, and a multiple of the slowest answer seen.
 
-        The bus's own timeout is the limit. It is given in full while the unit is not known yet, and to the second of
-        two tries in a row, so that a unit that has become slower is not taken for a silent one.
+        The bus's own timeout is the limit. It is given in full while the unit is not known yet, and to a ``patient``
+        try, so that a unit that has become slower is not taken for a silent one for ever. A silent unit gets no more
+        than a write may have to wait.
         """
         most = self._settings.timeout_ms / 1000
-        if (self.answering is not False and self._answers < ANSWERS_KNOWN) or self._failures == 1:
+        if self.answering is not False and (patient or self._answers < ANSWERS_KNOWN):
             return self._wire_s(request) + most
-        return self._wire_s(request) + min(most, max(TIMEOUT_LEAST_S, TIMEOUT_FACTOR * self._slowest_s))
+        used = TIMEOUT_FACTOR * self._slowest_s
+        if patient:
+            used = max(used, self._settings.write_budget_ms / 1000)
+        return self._wire_s(request) + min(most, max(TIMEOUT_LEAST_S, used))
 
     def took(self, request: Request, seconds: float) -> None:
         """Learn how quick the unit is."""
@@ -149,3 +161,25 @@ class Unit:
         if not self._settings.serial:
             return 0.0
         return (len(request.pdu) + request.reply_bytes + 2 * RTU_OVERHEAD_BYTES) * character_s(self._settings)
+
+
+class Patience:
+    """Whole timeouts for units that do not answer, at most one each ``PATIENCE_S`` on a bus, by turns.
+
+    Several units that fall silent at once would otherwise hold up the others for the sum of their timeouts.
+    """
+
+    def __init__(self, units: Collection[Unit]) -> None:
+        self._units = units
+        self._free_at = 0.0
+
+    def allows(self, unit: Unit, now: float) -> bool:
+        return (
+            now >= self._free_at
+            and unit.failing
+            and unit is min((u for u in self._units if u.failing), key=lambda u: u.patient_at)
+        )
+
+    def spent(self, unit: Unit, now: float) -> None:
+        """Note that ``unit`` did not answer in the time it was given."""
+        unit.patient_at, self._free_at = now, now + PATIENCE_S
