@@ -23,6 +23,7 @@ import structlog
 from pymodbus.framer import FramerRTU
 
 from controller.config.enclosure import Bus
+from controller.fieldbus.capture import Ring
 from controller.fieldbus.frames import EXCEPTION_BIT, LinkError, NoReply, Request, Shape, WrongReply
 from controller.serialport import SerialPort, close_port, open_port
 
@@ -42,10 +43,12 @@ class Link(Protocol):
     Attributes:
         faults: counted by cause (timeout, crc, wrong unit, wrong shape, late, link).
         heard_at: monotonic seconds of the last byte that came.
+        ring: the last frames, at monotonic seconds.
     """
 
     faults: Counter[str]
     heard_at: float
+    ring: Ring
 
     @property
     def connected(self) -> bool: ...
@@ -113,6 +116,7 @@ class RtuLink:
     def __init__(self, settings: Bus) -> None:
         self.faults: Counter[str] = Counter()
         self.heard_at = 0.0
+        self.ring = Ring()
         self._settings = settings
         self._descriptor: int | None = None
         self._port: SerialPort | None = None
@@ -197,6 +201,7 @@ class RtuLink:
         try:
             self._drop_received()
             os.write(self._descriptor, frame)
+            self.ring.add(time.monotonic(), True, frame)
         except (OSError, termios.error) as error:
             self._lost(error)
 
@@ -213,6 +218,7 @@ class RtuLink:
             self._lost(OSError("the device is gone"))
             return
         self.heard_at = time.monotonic()
+        self.ring.add(self.heard_at, False, data)
         if self._pending is None:
             self.faults["late"] += 1
             return
@@ -358,6 +364,7 @@ class TcpLink(asyncio.Protocol):
     def __init__(self, settings: Bus) -> None:
         self.faults: Counter[str] = Counter()
         self.heard_at = 0.0
+        self.ring = Ring()
         self._settings = settings
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
@@ -400,6 +407,7 @@ class TcpLink(asyncio.Protocol):
         self._deadline.set(timeout_s)
         head = struct.pack(">HHHB", self._transaction, 0, len(request.pdu) + 1, request.unit)
         self._transport.write(head + request.pdu)
+        self.ring.add(time.monotonic(), True, head + request.pdu)
         try:
             return await self._answer
         finally:
@@ -422,6 +430,7 @@ class TcpLink(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         self.heard_at = time.monotonic()
+        self.ring.add(self.heard_at, False, data)
         buffer = self._buffer
         buffer += data
         while len(buffer) >= MBAP_BYTES:

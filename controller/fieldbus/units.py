@@ -52,6 +52,13 @@ def _due(span: Span, at: float) -> Due:
     return Due(span, frames.read(span.device.unit, span.table, span.address, span.count), at)
 
 
+def on_wire_s(settings: Bus, request: Request) -> float:
+    """Return the time that a request and its reply take on the wire, in seconds; 0 for TCP."""
+    if not settings.serial:
+        return 0.0
+    return (len(request.pdu) + request.reply_bytes + 2 * RTU_OVERHEAD_BYTES) * character_s(settings)
+
+
 class Unit:
     """One device on a bus.
 
@@ -93,16 +100,16 @@ class Unit:
         """
         most = self._settings.timeout_ms / 1000
         if self.answering is not False and (patient or self._answers < ANSWERS_KNOWN):
-            return self._wire_s(request) + most
+            return on_wire_s(self._settings, request) + most
         used = TIMEOUT_FACTOR * self._slowest_s
         if patient:
             used = max(used, self._settings.write_budget_ms / 1000)
-        return self._wire_s(request) + min(most, max(TIMEOUT_LEAST_S, used))
+        return on_wire_s(self._settings, request) + min(most, max(TIMEOUT_LEAST_S, used))
 
     def took(self, request: Request, seconds: float) -> None:
         """Learn how quick the unit is."""
         self._answers += 1
-        own = max(0.0, seconds - self._wire_s(request))
+        own = max(0.0, seconds - on_wire_s(self._settings, request))
         self._slowest_s = max(own, self._slowest_s * SLOWEST_FADES)
 
     def answered(self, now: float) -> bool:
@@ -156,11 +163,6 @@ class Unit:
         for due in self.spans:
             if due.span.period_s is not None and plan in due.span.points:
                 due.at = min(due.at, at)
-
-    def _wire_s(self, request: Request) -> float:
-        if not self._settings.serial:
-            return 0.0
-        return (len(request.pdu) + request.reply_bytes + 2 * RTU_OVERHEAD_BYTES) * character_s(self._settings)
 
 
 class Patience:
