@@ -80,6 +80,7 @@ class BusWorker:
         self._free_at = 0.0
         self._gap_s = max([t35_s(plan.settings), *(d.profile.link.min_gap_ms / 1000 for d in plan.devices)])
         self._busy_s = 0.0
+        self._busy_until = now
         self._probe_at = 0.0
         self._silent_in_a_row = 0
         self._reported: tuple[float, float] = (now, 0.0)
@@ -141,7 +142,7 @@ class BusWorker:
                 continue
             due, release = self._next(now)
             if due is not None:
-                await self._read(due)
+                await self._read_with(due, now)
                 continue
             ask, release = self.tools.next(
                 now, min(release, self._writes.next_at(release)), self._gap_s, self._link.free_at
@@ -191,8 +192,20 @@ class BusWorker:
                 ask.answer.set_result(words)
         finally:
             ended = self._clock.monotonic()
-            self._busy_s += ended - started
+            self._busy(started, ended)
             self._free_at = max(ended, self._link.heard_at) + self._gap_s
+
+    async def _read_with(self, first: Due, now: float) -> None:
+        """Read a span, and at once with it what else its device may be asked now."""
+        unit = self._units[first.span.device.name]
+        together = unit.together(first, now) if self.tools.lease(now) is None else [first]
+        if len(together) == 1:
+            await self._read(first)
+            return
+        ends = await asyncio.gather(*map(self._read, together), return_exceptions=True)
+        for error in ends:
+            if error is not None:
+                raise error
 
     async def _read(self, due: Due) -> None:
         span, unit = due.span, self._units[due.span.device.name]
@@ -362,9 +375,14 @@ class BusWorker:
             raise
         finally:
             ended = self._clock.monotonic()
-            self._busy_s += ended - started
+            self._busy(started, ended)
             gap_s = max(t35_s(self._settings), unit.device.profile.link.min_gap_ms / 1000)
             self._free_at = max(ended, self._link.heard_at) + gap_s
+
+    def _busy(self, started: float, ended: float) -> None:
+        """Count the time of an exchange, once where several were on their way together."""
+        self._busy_s += max(0.0, ended - max(started, self._busy_until))
+        self._busy_until = ended
 
     async def _silence(self) -> None:
         """Wait until the line has been silent for as long as it must."""

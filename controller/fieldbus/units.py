@@ -9,7 +9,7 @@ from controller.config.enclosure import Bus
 from controller.config.plan import DevicePlan, PointPlan
 from controller.fieldbus import frames
 from controller.fieldbus.frames import Request
-from controller.fieldbus.planner import Span, character_s, plan_spans
+from controller.fieldbus.planner import Span, character_s, plan_spans, read_s
 
 SILENT_AFTER = 3  # failures in a row until a device counts as silent
 PROBE_FIRST_S = 2.0
@@ -86,6 +86,24 @@ class Unit:
             return self.spans
         cheapest = min(self.spans, key=lambda due: due.span.count)
         return [replace(cheapest, at=max(self._probe_at, probe_at))]
+
+    def together(self, first: Due, now: float) -> list[Due]:
+        """Return the reads to make at once: ``first``, and those due next if the device takes several by TCP.
+
+        All of them together are planned to take no longer than the bus's write budget, so that a write waits no longer
+        than it may.
+        """
+        most = self.device.profile.link.pipeline if self._settings.kind == "tcp" else 1
+        if most == 1 or not self.answering:
+            return [first]
+        chosen, left_s = [first], self._settings.write_budget_ms / 1000 - read_s(self._settings, first.span)
+        due = (other for other in self.spans if other.at <= now and other is not first)
+        for other in sorted(due, key=lambda other: other.deadline)[: most - 1]:
+            left_s -= read_s(self._settings, other.span)
+            if left_s < 0:
+                break
+            chosen.append(other)
+        return chosen
 
     @property
     def failing(self) -> bool:
