@@ -385,12 +385,14 @@ class BusWorker:
         self._busy_until = ended
 
     async def _silence(self) -> None:
-        """Wait until the line has been silent for as long as it must."""
-        pause = self._free_at - self._clock.monotonic()
-        if pause > WATCHED_S:
+        """Wait until the line has been silent for as long as it must, after a late reply too."""
+        while (pause := self._silent_at() - self._clock.monotonic()) > WATCHED_S:
             await asyncio.sleep(pause - WATCHED_S)
         while self._clock.monotonic() < self._free_at:
             pass  # the last moment is watched: a wake-up comes late by more than a line at 115200 baud can spare
+
+    def _silent_at(self) -> float:
+        return max(self._free_at, self._link.heard_at + t35_s(self._settings))
 
     def frames(self, after: int, most: int) -> tuple[int, list[Frame]]:
         """Return frames that went or came since frame ``after``, at wall-clock times, and the first's number."""
