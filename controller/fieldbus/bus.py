@@ -27,6 +27,7 @@ RECONNECT_MAX_S = 5.0
 TCP_SILENT_RECONNECT = 5  # failures in a row on a TCP connection without any answer until it is made anew
 REPORT_S = 1.0
 WATCHED_S = 0.0002
+TIE_S = 1e-6  # deadlines that differ by less are equal, and the first in the plan goes first, as schedule.py foresees
 LEAP_PCT = 1.0  # change of a safety number, in % of its range, that starts a scan at once
 NOT_NOW = (5, 6)  # acknowledge, busy: the device will answer later
 NOT_THERE = (10, 11)  # the gateway answers for a device that does not
@@ -125,6 +126,9 @@ class BusWorker:
     async def _serve(self) -> None:
         self._silent_in_a_row = 0
         self._writes.cut_short()
+        now = self._clock.monotonic()
+        for unit in self._units.values():
+            unit.begin(now)
         while True:
             self._woken.clear()
             self._report()
@@ -151,7 +155,7 @@ class BusWorker:
                 at = max(due.at, self._link.free_at(due.request))
                 if at > now:
                     release = min(release, at)
-                elif best is None or due.deadline < best.deadline:
+                elif best is None or due.deadline < best.deadline - TIE_S:
                     best = due
         return best, release
 

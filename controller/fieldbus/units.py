@@ -80,6 +80,11 @@ class Unit:
         cheapest = min(self.spans, key=lambda due: due.span.count)
         return [replace(cheapest, at=max(self._probe_at, probe_at))]
 
+    def begin(self, now: float) -> None:
+        """Release at once, and together, what fell due while the link was not open: the timetable starts here."""
+        for due in self.spans:
+            due.at = max(due.at, now)
+
     @property
     def failing(self) -> bool:
         return self._failures > 0
@@ -106,13 +111,15 @@ class Unit:
         self._slowest_s = max(own, self._slowest_s * SLOWEST_FADES)
 
     def answered(self, now: float) -> bool:
-        """Note an answer; return True when the unit was not known to answer before. All its points are read then."""
+        """Note an answer; return True when the unit was not known to answer before. One that was silent is read now."""
         self._failures = 0
         if self.answering is True:
             return False
+        returned = self.answering is False
         self.answering, self._probe_s = True, PROBE_FIRST_S
-        for due in self.spans:
-            due.at = min(due.at, now)
+        if returned:
+            for due in self.spans:
+                due.at = min(due.at, now)
         return True
 
     def failed(self, now: float) -> bool:
