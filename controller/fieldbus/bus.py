@@ -29,6 +29,7 @@ RECONNECT_MAX_S = 5.0
 TCP_SILENT_RECONNECT = 5  # failures in a row on a TCP connection without any answer until it is made anew
 REPORT_S = 1.0
 WATCHED_S = 0.0002
+TIE_S = 1e-6  # deadlines that differ by less are equal, and the first in the plan goes first, as schedule.py foresees
 LEAP_PCT = 1.0  # change of a safety number, in % of its range, that starts a scan at once
 NOT_NOW = (5, 6)  # acknowledge, busy: the device will answer later
 NOT_THERE = (10, 11)  # the gateway answers for a device that does not
@@ -131,6 +132,9 @@ class BusWorker:
     async def _serve(self) -> None:
         self._silent_in_a_row = 0
         self._writes.cut_short()
+        now = self._clock.monotonic()
+        for unit in self._units.values():
+            unit.begin(now)
         while True:
             self._woken.clear()
             self._report()
@@ -166,7 +170,7 @@ class BusWorker:
                 at = max(due.at, self._link.free_at(due.request))
                 if at > now:
                     release = min(release, at)
-                elif best is None or due.deadline < best.deadline:
+                elif best is None or due.deadline < best.deadline - TIE_S:
                     best = due
         return best, release
 
@@ -386,9 +390,9 @@ class BusWorker:
 
     async def _silence(self) -> None:
         """Wait until the line has been silent for as long as it must, after a late reply too."""
-        while (pause := self._silent_at() - self._clock.monotonic()) > WATCHED_S:
+        while (pause := self._silent_at() - self._clock.monotonic()) > WATCHED_S:  # noqa: ASYNC110
             await asyncio.sleep(pause - WATCHED_S)
-        while self._clock.monotonic() < self._free_at:
+        while self._clock.monotonic() < self._silent_at():
             pass  # the last moment is watched: a wake-up comes late by more than a line at 115200 baud can spare
 
     def _silent_at(self) -> float:

@@ -105,6 +105,11 @@ class Unit:
             chosen.append(other)
         return chosen
 
+    def begin(self, now: float) -> None:
+        """Release at once, and together, what fell due while the link was not open: the timetable starts here."""
+        for due in self.spans:
+            due.at = max(due.at, now)
+
     @property
     def failing(self) -> bool:
         return self._failures > 0
@@ -131,13 +136,15 @@ class Unit:
         self._slowest_s = max(own, self._slowest_s * SLOWEST_FADES)
 
     def answered(self, now: float) -> bool:
-        """Note an answer; return True when the unit was not known to answer before. All its points are read then."""
+        """Note an answer; return True when the unit was not known to answer before. One that was silent is read now."""
         self._failures = 0
         if self.answering is True:
             return False
+        returned = self.answering is False
         self.answering, self._probe_s = True, PROBE_FIRST_S
-        for due in self.spans:
-            due.at = min(due.at, now)
+        if returned:
+            for due in self.spans:
+                due.at = min(due.at, now)
         return True
 
     def failed(self, now: float) -> bool:

@@ -18,7 +18,7 @@ from hil.bench import (
     write_latency,
     wrong_values,
 )
-from hil.bench.master import quiet
+from hil.bench.master import as_the_service, quiet
 from hil.bench.report import write
 from hil.bench.result import Missing, Result
 
@@ -54,6 +54,7 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the page of figures too")
     given = parser.parse_args()
     quiet()
+    as_the_service()
     found = []
     for name in MEASUREMENTS if given.name == ALL else [given.name]:
         for result in results(name, given.quick):
