@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: venv demo test check docs lock clean
+.PHONY: venv demo test check docs bench lock clean
 
 venv: $(STAMP)
 
@@ -32,6 +32,11 @@ test: check
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
+
+# make bench            every measurement, most of an hour; writes docs/performance.md, fails where a bar is missed
+# make bench QUICK=1    the same with fewer repetitions
+bench: $(STAMP)
+	$(BIN)/python -m hil.bench all $(if $(QUICK),--quick) --write docs/performance.md
 
 # Needs pip-tools; run it by hand after changing the dependencies in pyproject.toml.
 lock:

@@ -59,10 +59,18 @@ async def open_port(path: str, baud: int, parity: str = "none", stop_bits: int =
 def _open(path: str, baud: int, parity: str, stop_bits: int) -> SerialPort:
     try:
         line = serial.Serial(path, baud, parity=PARITIES[parity], stopbits=stop_bits, timeout=0, exclusive=True)
+        _tell_gone(line.fileno())
     except termios.error as error:  # no OSError: what pyserial lets through from a line that goes while it is opened
         raise OSError(*error.args) from error
     os.set_blocking(line.fileno(), False)
     return SerialPort(line, _hurried(line))
+
+
+def _tell_gone(descriptor: int) -> None:
+    """Have a read of no bytes mean that the device is gone, never that there is nothing to read just now (VMIN)."""
+    settings = termios.tcgetattr(descriptor)
+    settings[6][termios.VMIN] = 1
+    termios.tcsetattr(descriptor, termios.TCSANOW, settings)
 
 
 def _hurried(line: serial.Serial) -> bool | None:

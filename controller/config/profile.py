@@ -163,7 +163,7 @@ class Row(Strict):
         """How many registers (or bits of a bit table) the value itself takes."""
         return self.words if self.type == "text" and self.words else WORDS.get(self.type, 1)
 
-    @property
+    @cached_property
     def width(self) -> int:
         """How many registers are read for it: up to its scale factor, so that both always come from one answer."""
         return self.value_words if self.scale_from is None else self.scale_from - self.address + 1
@@ -276,6 +276,7 @@ class Link(Strict):
     min_gap_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     device_time_ms: Annotated[float, Field(ge=0, le=5000)]
     write_multiple: bool = False
+    pipeline: Annotated[int, Field(ge=1, le=8)] = 1
 
     def refusal(self, row: Row) -> str:
         """Return why the device can't be asked for ``row`` in one read, or nothing."""

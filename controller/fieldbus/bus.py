@@ -21,7 +21,7 @@ from controller.fieldbus.frames import LinkError, NoReply, Refused, Request, Wro
 from controller.fieldbus.histogram import Histogram
 from controller.fieldbus.lane import Ask, ToolLane
 from controller.fieldbus.planner import t35_s
-from controller.fieldbus.units import NEVER, Due, Unit
+from controller.fieldbus.units import NEVER, Due, Patience, Unit
 from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes
 
 RECONNECT_FIRST_S = 0.5
@@ -29,6 +29,7 @@ RECONNECT_MAX_S = 5.0
 TCP_SILENT_RECONNECT = 5  # failures in a row on a TCP connection without any answer until it is made anew
 REPORT_S = 1.0
 WATCHED_S = 0.0002
+TIE_S = 1e-6  # deadlines that differ by less are equal, and the first in the plan goes first, as schedule.py foresees
 LEAP_PCT = 1.0  # change of a safety number, in % of its range, that starts a scan at once
 NOT_NOW = (5, 6)  # acknowledge, busy: the device will answer later
 NOT_THERE = (10, 11)  # the gateway answers for a device that does not
@@ -72,6 +73,7 @@ class BusWorker:
         self._link = made(plan.settings)
         now = clock.monotonic()
         self._units = {device.name: Unit(device, plan.settings, now) for device in plan.devices}
+        self._patience = Patience(self._units.values())
         self._points = {point.point.id: point for device in plan.devices for point in device.points}
         self._writes = Writes(self._points)
         self._woken = asyncio.Event()
@@ -79,6 +81,7 @@ class BusWorker:
         self._free_at = 0.0
         self._gap_s = max([t35_s(plan.settings), *(d.profile.link.min_gap_ms / 1000 for d in plan.devices)])
         self._busy_s = 0.0
+        self._busy_until = now
         self._probe_at = 0.0
         self._silent_in_a_row = 0
         self._reported: tuple[float, float] = (now, 0.0)
@@ -129,6 +132,9 @@ class BusWorker:
     async def _serve(self) -> None:
         self._silent_in_a_row = 0
         self._writes.cut_short()
+        now = self._clock.monotonic()
+        for unit in self._units.values():
+            unit.begin(now)
         while True:
             self._woken.clear()
             self._report()
@@ -140,7 +146,7 @@ class BusWorker:
                 continue
             due, release = self._next(now)
             if due is not None:
-                await self._read(due)
+                await self._read_with(due, now)
                 continue
             ask, release = self.tools.next(
                 now, min(release, self._writes.next_at(release)), self._gap_s, self._link.free_at
@@ -164,7 +170,7 @@ class BusWorker:
                 at = max(due.at, self._link.free_at(due.request))
                 if at > now:
                     release = min(release, at)
-                elif best is None or due.deadline < best.deadline:
+                elif best is None or due.deadline < best.deadline - TIE_S:
                     best = due
         return best, release
 
@@ -190,11 +196,26 @@ class BusWorker:
                 ask.answer.set_result(words)
         finally:
             ended = self._clock.monotonic()
-            self._busy_s += ended - started
+            self._busy(started, ended)
             self._free_at = max(ended, self._link.heard_at) + self._gap_s
+
+    async def _read_with(self, first: Due, now: float) -> None:
+        """Read a span, and at once with it what else its device may be asked now."""
+        unit = self._units[first.span.device.name]
+        together = unit.together(first, now) if self.tools.lease(now) is None else [first]
+        if len(together) == 1:
+            await self._read(first)
+            return
+        ends = await asyncio.gather(*map(self._read, together), return_exceptions=True)
+        for error in ends:
+            if error is not None:
+                raise error
 
     async def _read(self, due: Due) -> None:
         span, unit = due.span, self._units[due.span.device.name]
+        await self._silence()
+        if self._writes.next(self._clock.monotonic()) is not None:
+            return  # it came during the silence, and goes first
         started = self._clock.monotonic()
         due.next(started)
         try:
@@ -341,29 +362,37 @@ class BusWorker:
         await self._silence()
         started = self._clock.monotonic()
         self.counters["transactions"] += 1
+        patient = self._patience.allows(unit, started)
         try:
-            reply = await self._link.exchange(request, unit.timeout_s(request))
+            reply = await self._link.exchange(request, unit.timeout_s(request, patient=patient))
             took = self._clock.monotonic() - started
             self.answers.add(took)
             unit.took(request, took)
             return request.values(reply)
         except NoReply:
             self.counters["timeouts"] += 1
+            if patient:
+                self._patience.spent(unit, started)
             raise
         except WrongReply:
             self.counters["wrong replies"] += 1
             raise
         finally:
             ended = self._clock.monotonic()
-            self._busy_s += ended - started
+            self._busy(started, ended)
             gap_s = max(t35_s(self._settings), unit.device.profile.link.min_gap_ms / 1000)
             self._free_at = max(ended, self._link.heard_at) + gap_s
 
+    def _busy(self, started: float, ended: float) -> None:
+        """Count the time of an exchange, once where several were on their way together."""
+        self._busy_s += max(0.0, ended - max(started, self._busy_until))
+        self._busy_until = ended
+
     async def _silence(self) -> None:
         """Wait until the line has been silent for as long as it must, after a late reply too."""
-        while (pause := self._silent_at() - self._clock.monotonic()) > WATCHED_S:  # noqa: ASYNC110  it is a time
+        while (pause := self._silent_at() - self._clock.monotonic()) > WATCHED_S:  # noqa: ASYNC110
             await asyncio.sleep(pause - WATCHED_S)
-        while self._clock.monotonic() < self._free_at:
+        while self._clock.monotonic() < self._silent_at():
             pass  # the last moment is watched: a wake-up comes late by more than a line at 115200 baud can spare
 
     def _silent_at(self) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
+from functools import cache
 
 from controller.config.profile import EXPONENT_MAX, Row
 from controller.core.points import Kind, Reading, Value, bad, good
@@ -29,26 +30,30 @@ def ordered(row: Row, words: Sequence[int]) -> list[int]:
 
 def _pattern(row: Row, words: Sequence[int]) -> int:
     """Return the bits that make up the value, as one unsigned number."""
-    whole = 0
-    for word in ordered(row, words[: row.value_words]):
-        whole = whole << 16 | word
+    if row.value_words == 1 and row.byte_order == "big":
+        whole = words[0]
+    else:
+        whole = 0
+        for word in ordered(row, words[: row.value_words]):
+            whole = whole << 16 | word
     if row.type.endswith("h"):
         whole >>= 8
-    whole &= (1 << _bits(row)) - 1
+    whole &= (1 << _bits(row.type)) - 1
     if row.field is not None:
         low, size = row.field
         whole = whole >> low & (1 << size) - 1
     return whole
 
 
-def _bits(row: Row) -> int:
+@cache
+def _bits(kind: str) -> int:
     """How many bits the type has: its number, 24 of the 32 bits of two registers for a uint24."""
-    return int("".join(filter(str.isdigit, row.type)))
+    return int("".join(filter(str.isdigit, kind)))
 
 
-def raw_number(row: Row, words: Sequence[int]) -> int | float | None:
-    """Return the unscaled number in ``words``; None for what is no number (a digit over 9 in binary-coded decimal)."""
-    pattern, size = _pattern(row, words), _bits(row)
+def _number(row: Row, pattern: int) -> int | float | None:
+    """Return the unscaled number that ``pattern`` is; None for none (a digit over 9 in binary-coded decimal)."""
+    size = _bits(row.type)
     if row.type in _FLOATS:
         number: float = struct.unpack(_FLOATS[row.type], pattern.to_bytes(size // 8, "big"))[0]
         return number
@@ -74,10 +79,11 @@ def decode(row: Row, words: Sequence[int], at: float) -> Reading:
         return good(bool(words[0] >> row.bit & 1), at)
     if row.on is not None:
         return _decode_flag(row, words[0], at)
-    raw_value = raw_number(row, words)
+    pattern = _pattern(row, words)
+    raw_value = _number(row, pattern)
     if raw_value is None:
         return bad("a digit is over 9", at)
-    if raw_value in row.sentinels or _pattern(row, words) in row.sentinels:
+    if row.sentinels and (raw_value in row.sentinels or pattern in row.sentinels):
         return bad("the device says it has no value", at)
     if row.kind in (Kind.CODE, Kind.BITS):
         if not float(raw_value).is_integer():  # NaN and infinity too
@@ -108,10 +114,12 @@ def _decode_flag(row: Row, word: int, at: float) -> Reading:
 
 
 def _ranged(row: Row, value: float, at: float) -> Reading:
+    low, high = row.range or (-math.inf, math.inf)
+    if low <= value <= high and abs(value) != math.inf:
+        return good(value, at)
     if not math.isfinite(value):
         return bad("not a number", at)
     if row.range is not None:
-        low, high = row.range
         slack = min(RANGE_SLACK * (high - low), abs(row.scale) / 2)  # never a whole count, however wide the range
         if not low - slack <= value <= high + slack:
             return bad(f"{value:g} is outside {low:g} to {high:g}", at)
@@ -152,7 +160,7 @@ def encode(row: Row, value: Value) -> list[list[int]]:
 
 def _unsigned(row: Row, raw: float) -> int:
     """Return the bits of the type that hold ``raw``; raises OverflowError or ValueError where it doesn't fit."""
-    size = _bits(row)
+    size = _bits(row.type)
     if row.type in _FLOATS:
         return int.from_bytes(struct.pack(_FLOATS[row.type], raw), "big")
     if row.type.startswith("bcd"):

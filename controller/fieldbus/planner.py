@@ -24,6 +24,7 @@ T35_FAST_S = 0.00175
 FAST_BAUD = 19200
 BITS_READ_MAX = 2000
 TCP_OVERHEAD_S = 0.001
+RTU_OVERHEAD_S = 0.0005  # the controller's part of an exchange: it wakes up for the reply, and again to send the next
 BIT_TABLES = ("coil", "discrete")
 WHOLE_WORD = 0xFFFF
 TIE_S = 1e-12  # costs that differ by less are equal
@@ -66,6 +67,11 @@ def gap_s(bus: Bus, link: Link) -> float:
     return max(t35_s(bus), link.min_gap_ms / 1000)
 
 
+def overhead_s(bus: Bus) -> float:
+    """Return the time that the two hosts' own work adds to an exchange, in seconds, as measured (hil/bench)."""
+    return TCP_OVERHEAD_S if bus.networked else RTU_OVERHEAD_S
+
+
 def reply_characters(table: str, count: int) -> int:
     return REPLY_CHARACTERS + ((count + 7) // 8 if table in BIT_TABLES else 2 * count)
 
@@ -78,10 +84,9 @@ def wire_s(bus: Bus, table: str, count: int) -> float:
 
 
 def exchange_s(bus: Bus, link: Link, table: str, count: int, device_time_s: float | None = None) -> float:
-    """Return the time one read keeps the bus busy: frames, the device's own time (or the one learned), silence."""
+    """Return the time one read keeps the bus busy: frames, the device's time (or the one learned), silence, ours."""
     own = link.device_time_ms / 1000 if device_time_s is None else device_time_s
-    overhead = TCP_OVERHEAD_S if bus.networked else 0.0
-    return wire_s(bus, table, count) + own + gap_s(bus, link) + overhead
+    return wire_s(bus, table, count) + own + gap_s(bus, link) + overhead_s(bus)
 
 
 def read_s(bus: Bus, span: Span, device_time_s: float | None = None) -> float:
@@ -99,7 +104,7 @@ def write_s(
     """
     link = device.profile.link
     own = link.device_time_ms / 1000 if device_time_s is None else device_time_s
-    fixed = own + gap_s(bus, link) + (TCP_OVERHEAD_S if bus.networked else 0.0)
+    fixed = own + gap_s(bus, link) + overhead_s(bus)
     words = row.width
     several = row.table == "holding" and (words > 1 or link.write_multiple)
     characters = REQUEST_CHARACTERS + (WRITE_SEVERAL_CHARACTERS + 2 * words if several else REQUEST_CHARACTERS)

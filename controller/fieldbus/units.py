@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 
 from controller.config.enclosure import Bus
 from controller.config.plan import DevicePlan, PointPlan
 from controller.fieldbus import frames
 from controller.fieldbus.frames import Request
-from controller.fieldbus.planner import Span, character_s, plan_spans
+from controller.fieldbus.planner import Span, character_s, plan_spans, read_s
 
 SILENT_AFTER = 3  # failures in a row until a device counts as silent
 PROBE_FIRST_S = 2.0
@@ -21,6 +22,7 @@ SLOWEST_FADES = 0.999  # a slow answer is remembered for about a thousand answer
 TIMEOUT_FACTOR = 4.0  # of the slowest answer seen
 TIMEOUT_LEAST_S = 0.03
 ANSWERS_KNOWN = 20  # after so many answers a unit's quickness is known
+PATIENCE_S = 30.0  # how often one of the units that do not answer is given more time than it used to need
 NEVER = float("inf")
 
 
@@ -62,6 +64,7 @@ class Unit:
 
     Attributes:
         answering: None before its first answer.
+        patient_at: when it was last given more time than it used to need.
     """
 
     def __init__(self, device: DevicePlan, settings: Bus, now: float) -> None:
@@ -70,6 +73,7 @@ class Unit:
         self.answering: bool | None = None
         self.spans = [_due(span, now) for span in plan_spans(device, settings)]
         self._settings = settings
+        self.patient_at = 0.0
         self._failures = 0
         self._answers = 0
         self._probe_s = PROBE_FIRST_S
@@ -83,16 +87,47 @@ class Unit:
         cheapest = min(self.spans, key=lambda due: due.span.count)
         return [replace(cheapest, at=max(self._probe_at, probe_at))]
 
-    def timeout_s(self, request: Request) -> float:
+    def together(self, first: Due, now: float) -> list[Due]:
+        """Return the reads to make at once: ``first``, and those due next if the device takes several by TCP.
+
+        All of them together are planned to take no longer than the bus's write budget, so that a write waits no longer
+        than it may.
+        """
+        most = self.device.profile.link.pipeline if self._settings.kind == "tcp" else 1
+        if most == 1 or not self.answering:
+            return [first]
+        chosen, left_s = [first], self._settings.write_budget_ms / 1000 - read_s(self._settings, first.span)
+        due = (other for other in self.spans if other.at <= now and other is not first)
+        for other in sorted(due, key=lambda other: other.deadline)[: most - 1]:
+            left_s -= read_s(self._settings, other.span)
+            if left_s < 0:
+                break
+            chosen.append(other)
+        return chosen
+
+    def begin(self, now: float) -> None:
+        """Release at once, and together, what fell due while the link was not open: the timetable starts here."""
+        for due in self.spans:
+            due.at = max(due.at, now)
+
+    @property
+    def failing(self) -> bool:
+        return self._failures > 0
+
+    def timeout_s(self, request: Request, *, patient: bool = False) -> float:
         """Return how long to wait: what the wire takes, and a multiple of the slowest answer seen.
 
-        The bus's own timeout is the limit. It is given in full while the unit is not known yet, and to the second of
-        two tries in a row, so that a unit that has become slower is not taken for a silent one.
+        The bus's own timeout is the limit. It is given in full while the unit is not known yet, and to a ``patient``
+        try, so that a unit that has become slower is not taken for a silent one for ever. A silent unit gets no more
+        than a write may have to wait.
         """
         most = self._settings.timeout_ms / 1000
-        if (self.answering is not False and self._answers < ANSWERS_KNOWN) or self._failures == 1:
+        if self.answering is not False and (patient or self._answers < ANSWERS_KNOWN):
             return on_wire_s(self._settings, request) + most
-        return on_wire_s(self._settings, request) + min(most, max(TIMEOUT_LEAST_S, TIMEOUT_FACTOR * self._slowest_s))
+        used = TIMEOUT_FACTOR * self._slowest_s
+        if patient:
+            used = max(used, self._settings.write_budget_ms / 1000)
+        return on_wire_s(self._settings, request) + min(most, max(TIMEOUT_LEAST_S, used))
 
     def took(self, request: Request, seconds: float) -> None:
         """Learn how quick the unit is."""
@@ -101,13 +136,15 @@ class Unit:
         self._slowest_s = max(own, self._slowest_s * SLOWEST_FADES)
 
     def answered(self, now: float) -> bool:
-        """Note an answer; return True when the unit was not known to answer before. All its points are read then."""
+        """Note an answer; return True when the unit was not known to answer before. One that was silent is read now."""
         self._failures = 0
         if self.answering is True:
             return False
+        returned = self.answering is False
         self.answering, self._probe_s = True, PROBE_FIRST_S
-        for due in self.spans:
-            due.at = min(due.at, now)
+        if returned:
+            for due in self.spans:
+                due.at = min(due.at, now)
         return True
 
     def failed(self, now: float) -> bool:
@@ -151,3 +188,25 @@ class Unit:
         for due in self.spans:
             if due.span.period_s is not None and plan in due.span.points:
                 due.at = min(due.at, at)
+
+
+class Patience:
+    """Whole timeouts for units that do not answer, at most one each ``PATIENCE_S`` on a bus, by turns.
+
+    Several units that fall silent at once would otherwise hold up the others for the sum of their timeouts.
+    """
+
+    def __init__(self, units: Collection[Unit]) -> None:
+        self._units = units
+        self._free_at = 0.0
+
+    def allows(self, unit: Unit, now: float) -> bool:
+        return (
+            now >= self._free_at
+            and unit.failing
+            and unit is min((u for u in self._units if u.failing), key=lambda u: u.patient_at)
+        )
+
+    def spent(self, unit: Unit, now: float) -> None:
+        """Note that ``unit`` did not answer in the time it was given."""
+        unit.patient_at, self._free_at = now, now + PATIENCE_S

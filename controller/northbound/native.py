@@ -30,7 +30,10 @@ from controller.northbound.snapshot import (
 )
 
 SCHEMA: Final = 1
-SPACING_S: Final = 1.0  # least time between two documents of one device that differ in values only
+SPACING_S: Final = 1.0  # time between two documents of one device that differ in values only, on average
+EARLY_S: Final = (
+    0.25  # how much sooner one may come, after one that was late: what is read each second is never skipped
+)
 REFRESH_S: Final = 98.0  # no document is older than 100 s, even one that waits for its turn
 DOCUMENTS_PER_SCAN: Final = 16  # of those that differ in values only, so that one scan never pays for all devices
 CLOCK_JUMP_MS: Final = 2000.0
@@ -97,11 +100,12 @@ class _Device:
         self._topic = topic
         self._slots = [_Slot(point, point.id, decimals(point.deadband)) for point in points]
         self.published_at = float("-inf")
+        self._next_at = float("-inf")
         self._changed = False
         self._seq = 0
 
     def reset(self) -> None:
-        self.published_at = float("-inf")
+        self.published_at = self._next_at = float("-inf")
 
     def due(self, snapshot: Snapshot, now: float) -> Literal["", "soon", "now"]:
         """Take in this scan's readings; return how urgent a document is."""
@@ -123,10 +127,11 @@ class _Device:
         elapsed = now - self.published_at
         if urgent or elapsed == math.inf:
             return "now"
-        return "soon" if elapsed >= REFRESH_S or (self._changed and elapsed >= SPACING_S) else ""
+        return "soon" if elapsed >= REFRESH_S or (self._changed and now >= self._next_at) else ""
 
     def message(self, snapshot: Snapshot, now: float) -> Message:
         self.published_at = now
+        self._next_at = max(self._next_at + SPACING_S, now + SPACING_S - EARLY_S)
         self._changed = False
         self._seq += 1
         answering = snapshot.answering(self._name)

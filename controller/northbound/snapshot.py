@@ -88,6 +88,8 @@ def shown(value: Value | None, places: int) -> Value | None:
         return None
     if size >= WHOLE_NUMBERS_END:
         return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
+    if value.is_integer():
+        return int(value)
     whole = len(str(int(size))) if size >= 1 else 0
     value = round(value, max(0, min(places, SIGNIFICANT_DIGITS - whole)))
     return int(value) if value.is_integer() else value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
 from types import ModuleType
 
 from hil.bench import (
@@ -17,9 +18,11 @@ from hil.bench import (
     write_latency,
     wrong_values,
 )
-from hil.bench.master import quiet
+from hil.bench.master import as_the_service, quiet
+from hil.bench.report import write
 from hil.bench.result import Missing, Result
 
+ALL = "all"
 Measure = Callable[[bool], Iterable[Result]]
 MODULES: tuple[ModuleType, ...] = (
     rtu_utilisation,
@@ -34,26 +37,32 @@ MODULES: tuple[ModuleType, ...] = (
 MEASUREMENTS: Mapping[str, Measure] = {module.NAME: module.measure for module in MODULES}
 
 
-def run(name: str, quick: bool) -> Iterator[Result]:
-    """Return the results of one measurement; a missing program makes one result that says so."""
+def results(name: str, quick: bool) -> Iterator[Result]:
+    """Return the results of one measurement; one that can't be taken makes one result that says why."""
     try:
         yield from MEASUREMENTS[name](quick)
     except Missing as missing:
-        yield Result(name, {}, None, "== 0", {"missing": str(missing)})
+        yield Result(name, {"figure": "not measured"}, None, "== 0", {"missing": str(missing)})
+    except (OSError, TimeoutError, RuntimeError, ExceptionGroup) as error:  # the others are worth taking all the same
+        yield Result(name, {"figure": "not measured"}, None, "== 0", {"failed": repr(error)})
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hil.bench", description=__doc__)
-    parser.add_argument("name", choices=[*MEASUREMENTS, "all"], help="which measurement")
+    parser.add_argument("name", choices=[*MEASUREMENTS, ALL], help="which measurement")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, the same bars; within 60 s each")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page of figures too")
     given = parser.parse_args()
     quiet()
-    ok = True
-    for name in MEASUREMENTS if given.name == "all" else [given.name]:
-        for result in run(name, given.quick):
+    as_the_service()
+    found = []
+    for name in MEASUREMENTS if given.name == ALL else [given.name]:
+        for result in results(name, given.quick):
             print(result.line(), flush=True)
-            ok = ok and result.ok
-    return 0 if ok else 1
+            found.append(result)
+    if given.write:
+        write(given.write, found, quick=given.quick)
+    return 0 if all(result.ok for result in found) else 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from itertools import pairwise
 from statistics import mean
 from typing import Any
 
+from controller.fieldbus.units import ANSWERS_KNOWN
 from hil.bench import plans
 from hil.bench.child import Child
 from hil.bench.master import Inbox, run, until, working
@@ -21,7 +22,8 @@ BAUD, TIMEOUT_MS, WORDS = 19200, 500, 10
 UNITS = tuple(range(1, 11))
 DEAD = (2, 5, 8)
 REFRESH_BAR, BACK_BAR_S = 1.05, 5.0
-SETTLED_S = 2.0
+EDGE_S = 0.5
+KNOWN = ANSWERS_KNOWN + 1  # readings after which a worker knows how quick a unit is
 Times = Mapping[str, Sequence[float]]
 
 
@@ -91,9 +93,8 @@ async def _polled(slaves: Child, line: Line) -> AsyncIterator[Inbox]:
     inbox = Inbox()
     alive = [unit for unit in line.units if unit not in line.silent]
     async with working([_plan(slaves.told, line)], inbox):
-        await until(lambda: all(inbox.good[f"unit_{unit}.r0"] for unit in alive))
-        if not line.silent:
-            await asyncio.sleep(SETTLED_S)
+        least = 1 if line.silent else KNOWN
+        await until(lambda: all(len(inbox.good[f"unit_{unit}.r0"]) >= least for unit in alive))
         yield inbox
 
 
@@ -104,4 +105,4 @@ async def _times(slaves: Child, line: Line, inbox: Inbox, seconds: float, fallin
     await asyncio.sleep(seconds)
     found = {f"unit_{unit}.r0": inbox.good[f"unit_{unit}.r0"] for unit in line.units}
     # the reading before the first is where the first period begins
-    return {point: [at for at in stamps if at >= since - SETTLED_S / 4] for point, stamps in found.items()}
+    return {point: [at for at in stamps if at >= since - EDGE_S] for point, stamps in found.items()}

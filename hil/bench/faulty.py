@@ -40,12 +40,17 @@ KINDS, WEIGHTS = ("none", *FAULTS), (1 - sum(FAULTS.values()), *FAULTS.values())
 
 @dataclass(frozen=True, slots=True)
 class Lines:
-    """``count`` lines with the same units; even units queue what comes while they are busy, odd units drop it."""
+    """``count`` lines with the same units; even units queue what comes while they are busy, odd units drop it.
+
+    A queued request may itself be answered late. Unless lateness is ``compounding``, no reply comes later than
+    ``LATE_S`` allows, counted from its own request.
+    """
 
     count: int
     units: tuple[int, ...]
     timeout_s: float
     seed: int = 1
+    compounding: bool = False
 
 
 @dataclass(slots=True)
@@ -55,7 +60,7 @@ class _Unit:
     silent: bool = False
     refusal: int = 0
     busy: bool = False
-    waiting: deque[bytes] = field(default_factory=deque)
+    waiting: deque[tuple[bytes, float]] = field(default_factory=deque)  # and when they came
 
     @property
     def queues(self) -> bool:
@@ -103,14 +108,14 @@ class FaultyLine:
     def _request(self, unit: _Unit, frame: bytes) -> None:
         self._counts["requests"] += 1
         if not unit.busy:
-            self._answer(unit, frame)
+            self._answer(unit, frame, self._loop.time())
         elif unit.queues:
             self._counts["queued while busy"] += 1
-            unit.waiting.append(frame)
+            unit.waiting.append((frame, self._loop.time()))
         else:
             self._counts["dropped while busy"] += 1
 
-    def _answer(self, unit: _Unit, frame: bytes) -> None:
+    def _answer(self, unit: _Unit, frame: bytes, arrived: float) -> None:
         reply = bytes((unit.number,)) + respond(unit, frame[1:-2])
         write = frame[1] in WRITES
         (kind,) = self._random.choices(KINDS, WEIGHTS)
@@ -123,6 +128,10 @@ class FaultyLine:
         if kind == "late":
             low, high = map(math.log, LATE_S)
             late_s = self._lines.timeout_s + math.exp(self._random.uniform(low, high))
+            latest = arrived + self._lines.timeout_s + LATE_S[1]
+            if self._loop.time() + late_s > latest:
+                self._counts["later than stated" if self._lines.compounding else "held to what is stated"] += 1
+                late_s = late_s if self._lines.compounding else max(0.0, latest - self._loop.time())
             self._later(unit, late_s, with_crc(reply))
             return
         fault: Callable[[bytes], bytes] | None = getattr(self, f"_{kind}", None)
@@ -140,7 +149,7 @@ class FaultyLine:
         unit.busy = False
         self._send(data)
         while unit.waiting and not unit.busy:
-            self._answer(unit, unit.waiting.popleft())
+            self._answer(unit, *unit.waiting.popleft())
 
     def _send(self, data: bytes) -> None:
         with contextlib.suppress(BlockingIOError):

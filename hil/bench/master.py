@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import gc
 import logging
+import os
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
@@ -21,6 +22,7 @@ from controller.service import precise_loop
 Outcome = TypeVar("Outcome")
 
 CANCEL_AGAIN_S = 2.0
+NICE = -10  # as systemd/podkeeper.service has it
 
 
 class Inbox(dict[str, Reading]):
@@ -48,6 +50,15 @@ def run(main: Coroutine[Any, Any, Outcome]) -> Outcome:
     """Run ``main`` on the event loop that the service runs on."""
     with asyncio.Runner(loop_factory=precise_loop) as runner:
         return runner.run(main)
+
+
+def as_the_service() -> bool:
+    """Take the service's priority, for all that is started from here too; return whether it was granted."""
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, NICE)
+    except OSError:
+        return False
+    return True
 
 
 def quiet() -> None:

@@ -103,12 +103,17 @@ def bus(settings: Bus, devices: Iterable[DevicePlan], name: str = "line") -> Bus
 
 
 def enclosure(buses: Iterable[BusPlan], mqtt_port: int) -> Plan:
-    """Return a plan of nothing but ``buses``, for what publishes; its roles are the reference pod's and unused."""
+    """Return a plan of nothing but ``buses``, for what publishes; the rest is the reference pod's and unused."""
     reference = load_plan(REFERENCE_POD)
     found = tuple(buses)
     devices = [device_ for bus_ in found for device_ in bus_.devices]
     pod = dataclasses.replace(
         reference.pod,
+        tcs=dataclasses.replace(reference.pod.tcs, pumps=()),
+        fws=dataclasses.replace(reference.pod.fws, pumps=(), chillers=()),
+        racks=(),
+        heartbeats=(),
+        expected=(),
         device_bus={device_.name: device_.bus for device_ in devices},
         device_class={device_.name: "remote_io" for device_ in devices},
         points={plan.point.id: plan.point for device_ in devices for plan in device_.points},

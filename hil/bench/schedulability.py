@@ -30,7 +30,7 @@ BAUDS = (9600, 19200, 38400, 115200)
 RATIOS = {"fast": 1, "normal": 2, "slow": 4}  # of the periods, so that the pattern repeats itself soon
 LOADS = (0.3, 1.5)
 REQUEST_BYTES, REPLY_BYTES, REFRESH_S = 8, 5, 2.0
-WINDOW_S, QUICK_WINDOW_S = 25.0, 16.0
+WINDOW_S = 16.0
 SLOW_MAX_S = 4.0  # longest period of a bus that is measured, so that it comes round a few times
 STALENESS_BAR = 0.10
 
@@ -68,7 +68,7 @@ def measure(quick: bool) -> Iterator[Result]:
     impossible = [bus for bus in drawn if bus.load > 1]
     let_in = sum(bus.schedule.feasible for bus in impossible)
     feasible = [bus for bus in drawn if bus.schedule.feasible and bus.slow_s <= SLOW_MAX_S]
-    window_s = QUICK_WINDOW_S if quick else WINDOW_S
+    window_s = WINDOW_S
     chosen = feasible[: MEASURED_QUICK if quick else len(feasible)]
     groups = [group for at in range(0, len(chosen), AT_ONCE) for group in _run(chosen[at : at + AT_ONCE], window_s)]
     errors = sorted(group.error for group in groups)

@@ -10,7 +10,8 @@ import pytest
 
 from controller.fieldbus import frames
 from controller.fieldbus.capture import FRAME_BYTES, Frame, Ring, pcap
-from controller.fieldbus.client import TcpLink, made
+from controller.fieldbus.client import made
+from controller.fieldbus.tcp import TcpLink
 from hil.bench import plans
 from hil.wire.tcp import TcpBus
 from tests.fieldbus.rig import Memory, serial_line, settings

@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 
 from controller.config.enclosure import Bus
 from controller.fieldbus import frames
-from controller.fieldbus.client import RtuLink, RtuOverTcpLink, TcpLink
+from controller.fieldbus.client import RtuLink, RtuOverTcpLink
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request, WrongReply
+from controller.fieldbus.tcp import TcpLink
 from hil.wire.rtu import with_crc
 
 READ = frames.read(1, "holding", 100, 2)
 REPLY = bytes((3, 4, 0, 11, 0, 22))
+OTHER = frames.read(1, "holding", 500, 3)
+OTHER_REPLY = bytes((3, 6, 0, 1, 0, 2, 0, 3))
 
 
 def test_requests_as_the_specification_writes_them() -> None:
@@ -213,6 +216,52 @@ async def test_a_late_echo_of_another_write_is_not_taken(line: tuple[Wire, RtuLi
         await asked(wire, link, first)
     assert link.free_at(second) == 0, "a safety write never waits"
     assert await asked(wire, link, second, frame(1, first.pdu) + frame(1, second.pdu)) == second.pdu
+
+
+async def test_a_repeated_write_answered_by_the_first_ones_echo_clears_no_suspicion(line: tuple[Wire, RtuLink]) -> None:
+    """A heartbeat is the same write again and again: its echo does not tell that the unit is in step."""
+    wire, link = line
+    heartbeat = frames.write(1, "holding", 7, [1])
+    for request in (heartbeat, READ):
+        with pytest.raises(NoReply):
+            await asked(wire, link, request)
+    assert await asked(wire, link, heartbeat, frame(1, heartbeat.pdu)) == heartbeat.pdu
+    assert link.free_at(READ) > 0
+    assert await asked(wire, link, OTHER, frame(1, OTHER_REPLY)) == OTHER_REPLY
+    assert link.free_at(READ) == 0
+
+
+async def test_a_frame_of_another_unit_clears_no_suspicion(line: tuple[Wire, RtuLink]) -> None:
+    """The number of its unit may be wrong."""
+    wire, link = line
+    with pytest.raises(NoReply):
+        await asked(wire, link, READ)
+    second = frames.read(2, "holding", 100, 2)
+    assert await asked(wire, link, second, frame(1, REPLY) + frame(2, REPLY)) == REPLY
+    assert link.free_at(READ) > 0
+
+
+async def test_bytes_flushed_before_a_request_are_no_lost_line() -> None:
+    """Late bytes wake the reader, but sending throws them away first: a read of nothing must not end the line."""
+    async with opened("rtu") as (wire, link):
+        for _ in range(20):
+            wire.send(b"late")
+            await asyncio.sleep(0)  # the next look at the line sees them while the request is being sent
+            assert await asked(wire, link, READ, frame(1, REPLY), timeout_s=5.0) == REPLY
+        assert link.connected
+        assert link.faults["link"] == 0
+
+
+async def test_a_lost_line_leaves_its_request_suspect(line: tuple[Wire, RtuLink]) -> None:
+    """The line may come back before the reply: an adapter that was pulled and plugged."""
+    wire, link = line
+    running = asyncio.ensure_future(link.exchange(READ, 30.0))
+    while not wire.heard():  # noqa: ASYNC110  the far end of a pty has no event
+        await asyncio.sleep(0)
+    wire.close()
+    with pytest.raises(LinkError):
+        await asyncio.wait_for(running, 2)
+    assert link.free_at(READ) > 0
 
 
 async def test_a_lost_line_fails_the_pending_request_at_once(line: tuple[Wire, RtuLink]) -> None:
