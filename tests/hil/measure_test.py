@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from hil.bench import dead_units, plans, poll_cost, rtu_map, schedulability, wrong_values
-from hil.bench.__main__ import MEASUREMENTS, results
-from hil.bench.report import write
+from hil.bench import dead_units, plans, poll_cost, report, rtu_map, schedulability, wrong_values
+from hil.bench.__main__ import MEASUREMENTS, taken
 from hil.bench.result import Missing, Result, rounded
 from hil.bench.slave import Line, use
 from hil.wire.rtu import Exchange
@@ -63,17 +62,29 @@ def test_a_missing_program_is_told_and_fails_the_bar(monkeypatch: pytest.MonkeyP
         raise Missing("thing, of the Debian package thing")
 
     monkeypatch.setitem(MEASUREMENTS, "rtu-map", measure)  # type: ignore[arg-type]
-    (result,) = results("rtu-map", True)
+    (result,) = taken("rtu-map", True)
     assert not result.ok
     assert "thing" in result.line()
 
 
-def test_the_page_has_every_figure(tmp_path: Path) -> None:
+def test_the_page_has_every_figure_and_takes_one_run_at_a_time(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
-    write(page, [Result("a", {"figure": "f", "baud": 9600}, 0.5, ">= 0.9", {"n": 1})], quick=True)
+    for name, value in (("b", 1.0), ("a", 0.5), ("b", 0.95)):
+        found = report.runs(page)
+        result = Result(name, {"figure": "f", "baud": 9600}, value, ">= 0.9", {"n": [1, 2.5]})
+        found[name] = report.taken([result], quick=name == "a", seconds=3.0)
+        report.write(page, found, ["a", "b", "c"])
     text = page.read_text()
-    assert "| a | f, 9600 baud | 0.5 | >= 0.9 | **no** |" in text
-    assert "0 of 1 are good" in text
+    assert "| a | f, 9600 baud | 0.5 | >= 0.9 | **no** |\n| b | f, 9600 baud | 0.95 | >= 0.9 | yes |" in text
+    assert "1 of the 2 figures that have a bar clear it" in text
+    assert (report.runs(page)["a"].quick, report.runs(page)["b"].quick) == (True, False)
+
+
+def test_a_torn_line_beside_the_page_is_measured_again(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    assert report.runs(page) == {}
+    page.with_suffix(report.KEPT).write_text('{"results": [{"name"')
+    assert report.runs(page) == {}
 
 
 def test_legal_time_is_request_silence_device_reply_silence() -> None:
