@@ -1,4 +1,4 @@
-"""podkeeper run | check | console | profiles import | profiles lint."""
+"""podkeeper run | check | console | profiles import | profiles lint; the tools of the field bus are in tools/cli."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from controller.config.profile import DeviceClass, load_profile
 from controller.console.client import attach
 from controller.fieldbus.admission import Admitted, admitted, page
 from controller.service import Service, precise_loop
+from controller.tools import cli as tools
+from controller.tools.cli import DEFAULT_CONFIG, EXIT_PROBLEMS
 
-DEFAULT_CONFIG = Path("/etc/podkeeper/site.toml")
 DEFAULT_SOCKET = Path("/run/podkeeper/console.sock")
-EXIT_PROBLEMS = 1
 
 app = typer.Typer(help="Controller of a liquid-cooled AI enclosure.", no_args_is_help=True, add_completion=False)
 profiles = typer.Typer(help="Device profiles: bring in the map of another project, look for mistakes.")
 app.add_typer(profiles, name="profiles", no_args_is_help=True)
+app.add_typer(tools.app)
 
 
 @app.command()

@@ -26,6 +26,9 @@ from controller.core.engine import Effects, Engine, View
 from controller.core.pod import Pod
 from controller.core.points import Point, Reading, good
 from controller.fieldbus.bus import BusWorker
+from controller.fieldbus.door import door_of, serve_door
+from controller.fieldbus.frames import Request
+from controller.fieldbus.guard import needed_points, objection, owned_points
 from controller.northbound.link import Link, Standing
 from controller.northbound.native import Message, Native
 from controller.northbound.snapshot import snapshot
@@ -72,6 +75,9 @@ class Service:
         self._inbox: dict[str, Reading] = {}
         self._safety = asyncio.Event()
         self._workers = [BusWorker(bus, self._inbox, self._clock, self._safety.set) for bus in plan.buses]
+        self._owned = owned_points(plan.pod)
+        for worker in self._workers:
+            worker.tools.kept = needed_points(plan.pod)
         self._writers = {point: worker for worker in self._workers for point in worker.points}
         self._native = Native(plan, self.about["version"])
         self._link = Link(plan.mqtt, self._status, sweep=self._native.alarm_filter)
@@ -122,6 +128,17 @@ class Service:
         words = {"mqtt": f"{state}; {link.published} published, {link.dropped} dropped, {link.connects} connects"}
         return words | {worker.name: told for worker in self._workers if (told := worker.in_words())}
 
+    # What tools see of it (fieldbus.door.Host).
+
+    @property
+    def workers(self) -> Mapping[str, BusWorker]:
+        return {worker.name: worker for worker in self._workers}
+
+    def objection(self, bus: str, request: Request) -> str:
+        """Return why a tool may not send ``request`` now, or nothing."""
+        plan = next(plan for plan in self._plan.buses if plan.name == bus)
+        return objection(plan, request, self._view.mode if self._view else "", self._owned)
+
     def _status(self, standing: Standing) -> Message:
         return self._native.status(standing, self._clock.wall_ms(), self._boot)
 
@@ -153,6 +170,7 @@ class Service:
             yield f"bus {worker.name}", worker.run
         yield "mqtt", self._link.run
         yield "console", partial(serve, Path(console.socket), self)
+        yield "tools", partial(serve_door, door_of(console.socket), self)
         if console.tty:
             yield "console tty", partial(serve_tty, console.tty, CONSOLE_BAUD, self)
 

@@ -276,6 +276,7 @@ class Link(Strict):
     min_gap_ms: Annotated[float, Field(ge=0, le=1000)] = 0.0
     device_time_ms: Annotated[float, Field(ge=0, le=5000)]
     write_multiple: bool = False
+    pipeline: Annotated[int, Field(ge=1, le=8)] = 1
 
     def refusal(self, row: Row) -> str:
         """Return why the device can't be asked for ``row`` in one read, or nothing."""

@@ -6,36 +6,26 @@ One line in gives one answer, which ends with ETX; EOT ends the session. ``clien
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
-import stat
-import struct
 from pathlib import Path
 
 import structlog
 
 from controller.console.session import Desk, Session
 from controller.console.talk import CHUNK, STALLED_S, Manner, talk
+from controller.unixsocket import bound, peer, remove
 
 SESSIONS_MAX = 8
 IDLE_S = 600.0
-MODE = 0o660
-PROBE_S = 1.0
-PASSWD = Path("/etc/passwd")
-
-
-class ConsoleError(Exception):
-    """The console can't be served; the message says why and what to do."""
 
 
 async def serve(path: Path, desk: Desk, *, idle_s: float = IDLE_S) -> None:
     """Serve the console on the unix socket ``path`` until cancelled.
 
     Raises:
-        ConsoleError: the socket can't be made, or another controller serves it.
+        SocketError: the socket can't be made, or another controller serves it.
     """
     doors = _Doors(desk, Manner(idle_s=idle_s))
-    listening = _bound(path)
+    listening = bound(path, "console.socket")
     ours = path.stat().st_ino  # noqa: ASYNC240 - a memory file system, once
     try:
         server = await asyncio.start_unix_server(doors.opened, sock=listening, limit=CHUNK)
@@ -45,7 +35,7 @@ async def serve(path: Path, desk: Desk, *, idle_s: float = IDLE_S) -> None:
     finally:
         listening.close()
         await doors.shut()
-        _remove(path, ours)
+        remove(path, ours)
 
 
 class _Doors:
@@ -71,7 +61,7 @@ class _Doors:
         await asyncio.gather(*sessions, return_exceptions=True)
 
     async def _session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        principal = _principal(writer.get_extra_info("socket"))
+        principal = "console:" + peer(writer.get_extra_info("socket"))
         log = structlog.get_logger().bind(principal=principal)
         log.info("console_session_opened")
         try:
@@ -104,52 +94,3 @@ class _Stream:
                 await self._writer.drain()
         except TimeoutError:
             raise ConnectionError(f"took nothing for {STALLED_S:.0f} s") from None
-
-
-def _bound(path: Path) -> socket.socket:
-    """Return a socket bound to ``path`` with its mode set, not listening yet."""
-    if not path.parent.is_dir():
-        raise ConsoleError(f"no directory {path.parent} for the console's socket; systemd makes it (RuntimeDirectory)")
-    _remove_stale(path)
-    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        bound.bind(str(path))
-        path.chmod(MODE)
-    except OSError as error:
-        bound.close()
-        raise ConsoleError(f"can't make the console's socket {path}: {error}") from error
-    return bound
-
-
-def _remove(path: Path, inode: int) -> None:
-    """Remove the socket file, unless another one stands in its place."""
-    with contextlib.suppress(OSError):
-        if path.stat().st_ino == inode:
-            path.unlink()
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove a socket file that nobody listens on, such as a kill leaves behind."""
-    try:
-        if not stat.S_ISSOCK(path.lstat().st_mode):
-            raise ConsoleError(f"{path} exists and is not a socket; remove it, or set console.socket to another path")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            probe.settimeout(PROBE_S)
-            probe.connect(str(path))
-    except FileNotFoundError:
-        return
-    except ConnectionRefusedError:
-        path.unlink(missing_ok=True)
-        return
-    except OSError as error:
-        raise ConsoleError(f"can't tell whether somebody listens on {path}: {error}") from error
-    raise ConsoleError(f"another controller listens on {path}")
-
-
-def _principal(peer: socket.socket) -> str:
-    """Return who opened the socket, as the kernel knows it: ``console:<user>``."""
-    _, uid, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
-    names = {}
-    with contextlib.suppress(OSError, UnicodeDecodeError):  # the local file alone: a directory service could block
-        names = {fields[2]: fields[0] for line in PASSWD.read_text().splitlines() if len(fields := line.split(":")) > 2}
-    return f"console:{names.get(str(uid), f'uid{uid}')}"

@@ -14,12 +14,14 @@ from controller.config.plan import BusPlan, PointPlan
 from controller.core.interlocks import Write
 from controller.core.points import Kind, Point, Reading, Value, bad, good
 from controller.fieldbus import frames
+from controller.fieldbus.capture import Frame
 from controller.fieldbus.client import made
 from controller.fieldbus.codec import EncodeError, decode, encode
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request, WrongReply
 from controller.fieldbus.histogram import Histogram
+from controller.fieldbus.lane import Ask, ToolLane
 from controller.fieldbus.planner import t35_s
-from controller.fieldbus.units import Due, Patience, Unit
+from controller.fieldbus.units import NEVER, Due, Patience, Unit
 from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes
 
 RECONNECT_FIRST_S = 0.5
@@ -32,7 +34,7 @@ LEAP_PCT = 1.0  # change of a safety number, in % of its range, that starts a sc
 NOT_NOW = (5, 6)  # acknowledge, busy: the device will answer later
 NOT_THERE = (10, 11)  # the gateway answers for a device that does not
 WRONG_ADDRESS = (2, 3)
-ORDINARY = ("transactions", "writes", "timeouts", "wrong replies")  # or told by the link, by cause
+ORDINARY = ("transactions", "tool transactions", "writes", "timeouts", "wrong replies")  # or told by the link, by cause
 
 _log = structlog.get_logger("fieldbus")
 Inbox = MutableMapping[str, Reading]
@@ -57,6 +59,7 @@ class BusWorker:
     Attributes:
         counters: transactions, writes, and what went wrong by cause.
         answers: how long answers took, from the request's first byte.
+        tools: the lane for tools, behind everything else but the probes.
     """
 
     def __init__(self, plan: BusPlan, inbox: Inbox, clock: Clock, safety_changed: Callable[[], None]) -> None:
@@ -74,8 +77,11 @@ class BusWorker:
         self._points = {point.point.id: point for device in plan.devices for point in device.points}
         self._writes = Writes(self._points)
         self._woken = asyncio.Event()
+        self.tools = ToolLane(plan.settings, clock, self._woken)
         self._free_at = 0.0
+        self._gap_s = max([t35_s(plan.settings), *(d.profile.link.min_gap_ms / 1000 for d in plan.devices)])
         self._busy_s = 0.0
+        self._busy_until = now
         self._probe_at = 0.0
         self._silent_in_a_row = 0
         self._reported: tuple[float, float] = (now, 0.0)
@@ -140,24 +146,70 @@ class BusWorker:
                 continue
             due, release = self._next(now)
             if due is not None:
-                await self._read(due)
+                await self._read_with(due, now)
+                continue
+            ask, release = self.tools.next(
+                now, min(release, self._writes.next_at(release)), self._gap_s, self._link.free_at
+            )
+            if ask is not None:
+                await self._asked(ask)
                 continue
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._writes.next_at(release) - now):
+                async with asyncio.timeout(release - now):
                     await self._woken.wait()
 
     def _next(self, now: float) -> tuple[Due | None, float]:
         """Return the released span with the earliest deadline, or None and when the next one is released."""
         best: Due | None = None
-        release = now + REPORT_S
+        lease = self.tools.lease(now)
+        release = min(now + REPORT_S, lease.until if lease else NEVER)
         for unit in self._units.values():
             for due in unit.candidates(self._probe_at):
+                if lease is not None and not self._spared(unit, due, now):
+                    continue
                 at = max(due.at, self._link.free_at(due.request))
                 if at > now:
                     release = min(release, at)
                 elif best is None or due.deadline < best.deadline - TIE_S:
                     best = due
         return best, release
+
+    def _spared(self, unit: Unit, due: Due, now: float) -> bool:
+        """Return whether a lease leaves this read alone; a silent unit is probed for any span that control needs."""
+        spans = unit.spans if unit.answering is False else [due]
+        return any(self.tools.spared(each.span, now) for each in spans)
+
+    async def _asked(self, ask: Ask) -> None:
+        """Run one exchange of a tool. It says nothing about the unit: no reading, no failure comes of it."""
+        await self._silence()
+        started = self._clock.monotonic()
+        self.counters["tool transactions"] += 1
+        try:
+            words = ask.request.values(await self._link.exchange(ask.request, ask.timeout_s))
+        except (NoReply, WrongReply, Refused, LinkError) as error:
+            if not ask.answer.done():
+                ask.answer.set_exception(error)
+            if isinstance(error, LinkError):
+                raise
+        else:
+            if not ask.answer.done():
+                ask.answer.set_result(words)
+        finally:
+            ended = self._clock.monotonic()
+            self._busy(started, ended)
+            self._free_at = max(ended, self._link.heard_at) + self._gap_s
+
+    async def _read_with(self, first: Due, now: float) -> None:
+        """Read a span, and at once with it what else its device may be asked now."""
+        unit = self._units[first.span.device.name]
+        together = unit.together(first, now) if self.tools.lease(now) is None else [first]
+        if len(together) == 1:
+            await self._read(first)
+            return
+        ends = await asyncio.gather(*map(self._read, together), return_exceptions=True)
+        for error in ends:
+            if error is not None:
+                raise error
 
     async def _read(self, due: Due) -> None:
         span, unit = due.span, self._units[due.span.device.name]
@@ -305,14 +357,6 @@ class BusWorker:
             raise NoReply("an earlier reply of this shape may still come")
         return (await self._transact(unit, request))[0]
 
-    async def _silence(self) -> None:
-        """Wait until the next frame may be sent."""
-        pause = self._free_at - self._clock.monotonic()
-        if pause > WATCHED_S:
-            await asyncio.sleep(pause - WATCHED_S)
-        while self._clock.monotonic() < self._free_at:
-            pass  # the last moment is watched: a wake-up comes late by more than a line at 115200 baud can spare
-
     async def _transact(self, unit: Unit, request: Request) -> list[int]:
         """Run one request after the silence it needs."""
         await self._silence()
@@ -335,9 +379,30 @@ class BusWorker:
             raise
         finally:
             ended = self._clock.monotonic()
-            self._busy_s += ended - started
+            self._busy(started, ended)
             gap_s = max(t35_s(self._settings), unit.device.profile.link.min_gap_ms / 1000)
             self._free_at = max(ended, self._link.heard_at) + gap_s
+
+    def _busy(self, started: float, ended: float) -> None:
+        """Count the time of an exchange, once where several were on their way together."""
+        self._busy_s += max(0.0, ended - max(started, self._busy_until))
+        self._busy_until = ended
+
+    async def _silence(self) -> None:
+        """Wait until the line has been silent for as long as it must, after a late reply too."""
+        while (pause := self._silent_at() - self._clock.monotonic()) > WATCHED_S:  # noqa: ASYNC110
+            await asyncio.sleep(pause - WATCHED_S)
+        while self._clock.monotonic() < self._silent_at():
+            pass  # the last moment is watched: a wake-up comes late by more than a line at 115200 baud can spare
+
+    def _silent_at(self) -> float:
+        return max(self._free_at, self._link.heard_at + t35_s(self._settings))
+
+    def frames(self, after: int, most: int) -> tuple[int, list[Frame]]:
+        """Return frames that went or came since frame ``after``, at wall-clock times, and the first's number."""
+        first, kept = self._link.ring.after(after, most)
+        shift_s = self._clock.wall_ms() / 1000 - self._clock.monotonic()
+        return first, [frame._replace(at=frame.at + shift_s) for frame in kept]
 
     def _report(self) -> None:
         """Tell about the bus itself, at most once a second."""

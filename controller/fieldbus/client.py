@@ -12,94 +12,25 @@ import asyncio
 import contextlib
 import os
 import socket
-import struct
 import termios
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Protocol
 
 import structlog
 from pymodbus.framer import FramerRTU
 
 from controller.config.enclosure import Bus
+from controller.fieldbus.capture import Ring
 from controller.fieldbus.frames import EXCEPTION_BIT, LinkError, NoReply, Request, Shape, WrongReply
+from controller.fieldbus.link import CONNECT_S, Deadline, Link, keep_alive
+from controller.fieldbus.tcp import TcpLink
 from controller.serialport import SerialPort, close_port, open_port
 
-CONNECT_S = 3.0
 LATE_MAX_S = 2.5  # a reply later than this after its timeout does not come any more
 RTU_FRAME_MAX = 256
-MBAP_BYTES = 7
-MBAP_LENGTH_MAX = 254
-KEEPALIVE = ((socket.TCP_KEEPIDLE, 5), (socket.TCP_KEEPINTVL, 2), (socket.TCP_KEEPCNT, 3))
 
 _log = structlog.get_logger("fieldbus")
-
-
-class Link(Protocol):
-    """One serial line or TCP connection. One exchange at a time: its bus worker is its only user.
-
-    Attributes:
-        faults: counted by cause (timeout, crc, wrong unit, wrong shape, late, link).
-        heard_at: monotonic seconds of the last byte that came.
-    """
-
-    faults: Counter[str]
-    heard_at: float
-
-    @property
-    def connected(self) -> bool: ...
-
-    async def open(self) -> None:
-        """Connect; raises LinkError with the reason."""
-
-    async def close(self) -> None:
-        """Drop the connection; what is pending fails with LinkError."""
-
-    def free_at(self, request: Request) -> float:
-        """Return from when on ``request`` may be sent without risk of taking a late reply for its own."""
-
-    async def exchange(self, request: Request, timeout_s: float) -> bytes:
-        """Send ``request`` and return the PDU that answers it; raises LinkError, NoReply or WrongReply."""
-
-
-class Deadline:
-    """Calls back when what is waited for did not come in time.
-
-    One timer of the event loop serves many exchanges: it is moved on when it fires, not with each of them.
-    """
-
-    def __init__(self, passed: Callable[[], None]) -> None:
-        self._passed = passed
-        self._at = float("inf")
-        self._timer: asyncio.TimerHandle | None = None
-
-    def set(self, seconds: float) -> None:
-        loop = asyncio.get_running_loop()
-        self._at = loop.time() + seconds
-        if self._timer is not None and self._timer.when() > self._at:
-            self._timer.cancel()
-            self._timer = None
-        if self._timer is None:
-            self._timer = loop.call_at(self._at, self._fire)
-
-    def clear(self) -> None:
-        self._at = float("inf")
-
-    def close(self) -> None:
-        self.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _fire(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._timer = None
-        if self._at <= loop.time():
-            self._at = float("inf")
-            self._passed()
-        elif self._at < float("inf"):
-            self._timer = loop.call_at(self._at, self._fire)
 
 
 def made(settings: Bus) -> Link:
@@ -113,6 +44,7 @@ class RtuLink:
     def __init__(self, settings: Bus) -> None:
         self.faults: Counter[str] = Counter()
         self.heard_at = 0.0
+        self.ring = Ring()
         self._settings = settings
         self._descriptor: int | None = None
         self._port: SerialPort | None = None
@@ -197,6 +129,7 @@ class RtuLink:
         try:
             self._drop_received()
             os.write(self._descriptor, frame)
+            self.ring.add(time.monotonic(), True, frame)
         except (OSError, termios.error) as error:
             self._lost(error)
 
@@ -213,6 +146,7 @@ class RtuLink:
             self._lost(OSError("the device is gone"))
             return
         self.heard_at = time.monotonic()
+        self.ring.add(self.heard_at, False, data)
         if self._pending is None:
             self.faults["late"] += 1
             return
@@ -322,7 +256,7 @@ class RtuOverTcpLink(RtuLink):
             await self._closed()
             raise LinkError(f"can't connect to {host}:{port}: {error.strerror or error}") from None
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        _keep_alive(self._socket)
+        keep_alive(self._socket)
         return self._socket.fileno()
 
     async def _closed(self) -> None:
@@ -337,132 +271,9 @@ class RtuOverTcpLink(RtuLink):
                 self.faults["late"] += 1
 
 
-def _keep_alive(connection: socket.socket) -> None:
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in KEEPALIVE:
-        with contextlib.suppress(OSError):
-            connection.setsockopt(socket.IPPROTO_TCP, option, value)
-
-
 def _frame_bytes(buffer: bytearray) -> int:
     """Return the length of the reply frame that ``buffer`` begins with, told from its function code."""
     function = buffer[1]
     if function & EXCEPTION_BIT:
         return 5
     return 5 + buffer[2] if function <= 4 else 8
-
-
-class TcpLink(asyncio.Protocol):
-    """A Modbus TCP connection; replies are matched by their transaction number."""
-
-    def __init__(self, settings: Bus) -> None:
-        self.faults: Counter[str] = Counter()
-        self.heard_at = 0.0
-        self._settings = settings
-        self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
-        self._transaction = 0
-        self._pending: Request | None = None
-        self._answer: asyncio.Future[bytes] | None = None
-        self._deadline = Deadline(self._timed_out)
-
-    @property
-    def connected(self) -> bool:
-        return self._transport is not None
-
-    async def open(self) -> None:
-        await self.close()
-        host, port = self._settings.host or "", int(self._settings.port)
-        loop = asyncio.get_running_loop()
-        try:
-            async with asyncio.timeout(CONNECT_S):
-                await loop.create_connection(lambda: self, host, port)
-        except TimeoutError:
-            raise LinkError(f"{host}:{port} did not accept in {CONNECT_S:.0f} s") from None
-        except OSError as error:
-            raise LinkError(f"can't connect to {host}:{port}: {error.strerror or error}") from None
-
-    async def close(self) -> None:
-        self._deadline.close()
-        transport, self._transport = self._transport, None
-        if transport is not None:
-            transport.abort()
-        self._settle(LinkError("the connection was closed"))
-
-    def free_at(self, request: Request) -> float:  # noqa: ARG002  TCP numbers its transactions
-        return 0.0
-
-    async def exchange(self, request: Request, timeout_s: float) -> bytes:
-        if self._transport is None:
-            raise LinkError("not connected")
-        self._transaction = (self._transaction + 1) & 0xFFFF
-        self._pending, self._answer = request, asyncio.get_running_loop().create_future()
-        self._deadline.set(timeout_s)
-        head = struct.pack(">HHHB", self._transaction, 0, len(request.pdu) + 1, request.unit)
-        self._transport.write(head + request.pdu)
-        try:
-            return await self._answer
-        finally:
-            self._deadline.clear()
-            self._pending = self._answer = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._buffer.clear()
-        connection = transport.get_extra_info("socket")
-        if connection is not None:
-            _keep_alive(connection)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._transport is not None:
-            self.faults["link"] += 1
-            self._transport = None
-        self._settle(LinkError(f"the connection was lost: {exc or 'closed by the peer'}"))
-
-    def data_received(self, data: bytes) -> None:
-        self.heard_at = time.monotonic()
-        buffer = self._buffer
-        buffer += data
-        while len(buffer) >= MBAP_BYTES:
-            transaction, protocol, length, unit = struct.unpack_from(">HHHB", buffer)
-            if protocol != 0 or not 2 <= length <= MBAP_LENGTH_MAX:
-                self._out_of_step()
-                return
-            if len(buffer) < 6 + length:
-                return
-            pdu = bytes(buffer[MBAP_BYTES : 6 + length])
-            del buffer[: 6 + length]
-            self._reply(transaction, unit, pdu)
-
-    def _reply(self, transaction: int, unit: int, pdu: bytes) -> None:
-        request = self._pending
-        if request is None or transaction != self._transaction:
-            self.faults["late"] += 1
-        elif unit != request.unit:
-            self.faults["wrong unit"] += 1
-            self._settle(WrongReply(f"unit {unit} for {request.unit}"))
-        elif not request.answers(pdu):
-            self.faults["wrong shape"] += 1
-            self._settle(WrongReply(f"{len(pdu)} bytes of function {pdu[0]}, asked for {request.reply_bytes}"))
-        else:
-            self._settle(None, pdu)
-
-    def _out_of_step(self) -> None:
-        """Bytes that are no Modbus TCP: nothing after them can be trusted, so the connection goes."""
-        self.faults["wrong shape"] += 1
-        self._settle(LinkError("the peer does not speak Modbus TCP"))
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _timed_out(self) -> None:
-        self.faults["timeout"] += 1
-        self._settle(NoReply("no reply in time"))
-
-    def _settle(self, error: Exception | None, pdu: bytes = b"") -> None:
-        if self._answer is None or self._answer.done():
-            return
-        if error is not None:
-            self._answer.set_exception(error)
-        else:
-            self._answer.set_result(pdu)

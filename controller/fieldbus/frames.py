@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 READ_FUNCTIONS = {"coil": 1, "discrete": 2, "holding": 3, "input": 4}
 WRITE_COIL, WRITE_REGISTER, WRITE_REGISTERS = 5, 6, 16
+BITS_MAX, WORDS_MAX, WORDS_WRITTEN_MAX = 2000, 125, 123
 EXCEPTION_BIT = 0x80
 EXCEPTION_BYTES = 2  # function and code
 EXCEPTIONS = {
@@ -102,3 +103,24 @@ def write(unit: int, table: str, address: int, words: Sequence[int], *, multiple
     count = len(words)
     head = struct.pack(">BHHB", WRITE_REGISTERS, address, count, 2 * count)
     return Request(unit, head + struct.pack(f">{count}H", *words), 5)
+
+
+def parsed(unit: int, pdu: bytes) -> Request:
+    """Return the request that ``pdu`` is: functions 1 to 6 and 16, with lengths and counts as the protocol allows.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    tables = {function: table for table, function in READ_FUNCTIONS.items()}
+    if len(pdu) == 5 and pdu[0] in tables:
+        address, count = struct.unpack(">HH", pdu[1:])
+        table = tables[pdu[0]]
+        if 1 <= count <= (BITS_MAX if table in ("coil", "discrete") else WORDS_MAX) and address + count <= 0x10000:
+            return read(unit, table, address, count)
+    elif (len(pdu) == 5 and pdu[0] == WRITE_REGISTER) or (pdu[:1] == b"\5" and pdu[3:] in (b"\xff\0", b"\0\0")):
+        return Request(unit, pdu, 5)
+    elif len(pdu) >= 8 and pdu[0] == WRITE_REGISTERS:
+        _, address, count, size = struct.unpack_from(">BHHB", pdu)
+        if size == 2 * count == len(pdu) - 6 and count <= WORDS_WRITTEN_MAX and address + count <= 0x10000:
+            return Request(unit, pdu, 5)
+    raise ValueError("allowed: reads by functions 1 to 4, writes by 5, 6 and 16, within the protocol's limits")

@@ -8,14 +8,14 @@ are whole microseconds, costs rounded up, so that floors and ceilings are exact.
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 from controller.config.plan import BusPlan, DevicePlan, PointPlan
 from controller.fieldbus.planner import Span, gap_s, plan_spans, read_s, wire_s, write_s
+from controller.fieldbus.timetable import US, Read, Refresh, timetable, us
 from controller.fieldbus.units import (
     ONCE_DEADLINE_S,
     PATIENCE_S,
@@ -27,10 +27,7 @@ from controller.fieldbus.units import (
 )
 from controller.fieldbus.writes import BACK_S
 
-US = 1_000_000
-READ_BACK_US = int(BACK_S * US)
 HORIZON_S = 3600.0  # a bus so nearly full that its demand must be looked at for longer counts as full
-EXCHANGES_MAX = 20_000  # of the timetable played through
 RATES = ("fast", "normal", "slow")
 
 
@@ -56,11 +53,13 @@ class Load:
         reads: spans and, with the deadline of their span, the read-backs of refreshed outputs; probes of silent units.
         writes: refreshed outputs, ahead of all reads; their deadline means nothing.
         once: reads that are made at start only; they can still be in the way.
+        together: the longest that reads sent at once to one device take; 0 where none are.
     """
 
     reads: tuple[Task, ...]
     writes: tuple[Task, ...] = ()
     once: tuple[Task, ...] = ()
+    together: int = 0
 
     @property
     def utilisation(self) -> float:
@@ -68,7 +67,8 @@ class Load:
 
     def blocking(self, length: int) -> int:
         """Return the longest exchange with a deadline later than ``length`` that may just have begun."""
-        return max((task.cost for task in (*self.reads, *self.once) if task.deadline > length), default=0)
+        longest = max((task.cost for task in (*self.reads, *self.once) if task.deadline > length), default=0)
+        return max(longest, self.together) if longest else 0
 
     def interference(self, length: int) -> int:
         """Return the most work of writes that may come within ``length``."""
@@ -164,83 +164,6 @@ def _fixed(work: Callable[[int], int]) -> int | None:
             return None
         ahead = work(at)
     return at
-
-
-# ---------------------------------------------------------------- the timetable, played through
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """A span in the timetable, in microseconds; the silence after it is part of its cost. Once: it has no period."""
-
-    cost: int
-    silence: int
-    period: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Refresh:
-    """An output in the timetable: written each period, and then its span (by index) is read back."""
-
-    cost: int
-    period: int
-    span: int | None
-
-
-@lru_cache(maxsize=256)
-def timetable(reads: tuple[Read, ...], refreshes: tuple[Refresh, ...] = ()) -> tuple[int, ...]:
-    """Return the worst staleness of each read in microseconds, 0 if unseen: from a request to the end of the next one.
-
-    Plays the worker's discipline through from a start at which everything is due at once, as it is when the service
-    starts, for as long as it takes to repeat itself (or ``EXCHANGES_MAX`` exchanges).
-    """
-    until = _horizon([*(read.period for read in reads if read.period), *(refresh.period for refresh in refreshes)])
-    releases = [0] * len(reads)
-    turns = [0] * len(reads)  # an entry of a heap with another turn is out of date
-    started: list[int | None] = [None] * len(reads)
-    worst = [0] * len(reads)
-    later = [(0, index, 0) for index in range(len(reads))]
-    ready: list[tuple[int, int]] = []
-    writes = [(0, index) for index in range(len(refreshes))]
-
-    def release(index: int, at: int) -> None:
-        releases[index], turns[index] = at, turns[index] + 1
-        heapq.heappush(later, (at, index, turns[index]))
-
-    now, once = 0, _us(ONCE_DEADLINE_S)
-    while now < until:
-        if writes and writes[0][0] <= now:
-            at, index = heapq.heappop(writes)
-            refresh = refreshes[index]
-            heapq.heappush(writes, (at + refresh.period, index))
-            now += refresh.cost
-            if refresh.span is not None and releases[refresh.span] > now + READ_BACK_US:
-                release(refresh.span, now + READ_BACK_US)
-            continue
-        while later and later[0][0] <= now:
-            at, index, turn = heapq.heappop(later)
-            if turn == turns[index]:
-                heapq.heappush(ready, (at + (reads[index].period or once), index))
-        if not ready:
-            now = min((queue[0][0] for queue in (later, writes) if queue), default=until)
-            continue
-        _, index = heapq.heappop(ready)
-        read, before = reads[index], started[index]
-        started[index] = now
-        if read.period:
-            release(index, max(releases[index] + read.period, now))
-        now += read.cost
-        if before is not None:
-            worst[index] = max(worst[index], now - read.silence - before)
-    return tuple(worst)
-
-
-def _horizon(periods: list[int]) -> int:
-    if not periods:
-        return 0
-    longest = max(periods)
-    whole = math.lcm(*periods) + 2 * longest
-    return max(3 * longest, min(whole, int(EXCHANGES_MAX / sum(1 / period for period in periods))))
 
 
 # ---------------------------------------------------------------- one bus
@@ -351,7 +274,7 @@ class _Work:
         own_s = self._own_s[device.name]
         return write_s(self._settings, device, plan.row, refresh=refresh, device_time_s=own_s)
 
-    def load(self, alive: Iterable[DevicePlan], silent: Sequence[DevicePlan] = ()) -> Load:
+    def load(self, alive: Sequence[DevicePlan], silent: Sequence[DevicePlan] = ()) -> Load:
         """Return the work of the ``alive`` devices and the probes of the ``silent`` ones."""
         reads: list[Task] = []
         writes: list[Task] = []
@@ -370,7 +293,16 @@ class _Work:
         reads += [self._probe(device, len(silent)) for device in silent]
         if silent:
             reads.append(self._patient_probe(silent))
-        return Load(tuple(reads), tuple(writes), tuple(once))
+        together_s = max(map(self._together_s, alive), default=0.0)
+        return Load(tuple(reads), tuple(writes), tuple(once), us(together_s))
+
+    def _together_s(self, device: DevicePlan) -> float:
+        """Return how long the reads take that a device of a TCP connection may be sent at once (Unit.together)."""
+        most = device.profile.link.pipeline
+        if self._settings.kind != "tcp" or most == 1:
+            return 0.0
+        longest = sorted(map(self._read_s, self.spans[device.name]), reverse=True)[:most]
+        return min(sum(longest), self._settings.write_budget_ms / 1000)
 
     def _probe(self, device: DevicePlan, silent: int) -> Task:
         """Return the probe of a silent unit: its cheapest read, as often as the share of all probes allows."""
@@ -408,7 +340,7 @@ class _Work:
         outputs = [(device, plan) for device in alive for plan in self._outputs[device.name]]
         load = self.load(alive, silent)
         over = overrun(load)
-        blocking_s = max((self._read_s(span) for span in spans), default=0.0)
+        blocking_s = max((*map(self._read_s, spans), load.together / US), default=0.0)
         writes = [self._write_s(device, plan, refresh=False) for device, plan in outputs]
         polls, use = self._expected(spans, outputs)
         probes = [self._probe(device, len(silent)) for device in silent]
@@ -453,9 +385,9 @@ class _Work:
     ) -> dict[str, Staleness]:
         reads = tuple(
             Read(
-                _us(self._read_s(s)),
-                _us(gap_s(self._settings, s.device.profile.link)),
-                _us(s.period_s) if s.period_s else None,
+                us(self._read_s(s)),
+                us(gap_s(self._settings, s.device.profile.link)),
+                us(s.period_s) if s.period_s else None,
             )
             for s in spans
         )
@@ -464,7 +396,7 @@ class _Work:
             back = self._span_of(device, plan)
             index = next((i for i, span in enumerate(spans) if span is back), None)
             refreshes.append(
-                Refresh(_us(self._write_s(device, plan, refresh=True)), _us(self._written_each_s(device, plan)), index)
+                Refresh(us(self._write_s(device, plan, refresh=True)), us(self._written_each_s(device, plan)), index)
             )
         seen = timetable(reads, tuple(refreshes))
         groups: dict[str, Staleness] = {}
@@ -486,10 +418,6 @@ def _bound(load: Load, period: int) -> int | None:
     return None if late is None else period + late
 
 
-def _us(seconds: float) -> int:
-    return math.ceil(round(seconds * US, 3))
-
-
 def _task(cost_s: float, period_s: float, deadline_s: float) -> Task:
     """Return the task in microseconds; what is done once only has no period that matters."""
-    return Task(_us(cost_s), _us(period_s if math.isfinite(period_s) else HORIZON_S), _us(deadline_s))
+    return Task(us(cost_s), us(period_s if math.isfinite(period_s) else HORIZON_S), us(deadline_s))

@@ -9,7 +9,7 @@ from controller.config.enclosure import Bus
 from controller.config.plan import DevicePlan, PointPlan
 from controller.fieldbus import frames
 from controller.fieldbus.frames import Request
-from controller.fieldbus.planner import Span, character_s, plan_spans
+from controller.fieldbus.planner import Span, character_s, plan_spans, read_s
 
 SILENT_AFTER = 3  # failures in a row until a device counts as silent
 PROBE_FIRST_S = 2.0
@@ -52,6 +52,13 @@ def _due(span: Span, at: float) -> Due:
     return Due(span, frames.read(span.device.unit, span.table, span.address, span.count), at)
 
 
+def on_wire_s(settings: Bus, request: Request) -> float:
+    """Return the time that a request and its reply take on the wire, in seconds; 0 for TCP."""
+    if not settings.serial:
+        return 0.0
+    return (len(request.pdu) + request.reply_bytes + 2 * RTU_OVERHEAD_BYTES) * character_s(settings)
+
+
 class Unit:
     """One device on a bus.
 
@@ -80,6 +87,24 @@ class Unit:
         cheapest = min(self.spans, key=lambda due: due.span.count)
         return [replace(cheapest, at=max(self._probe_at, probe_at))]
 
+    def together(self, first: Due, now: float) -> list[Due]:
+        """Return the reads to make at once: ``first``, and those due next if the device takes several by TCP.
+
+        All of them together are planned to take no longer than the bus's write budget, so that a write waits no longer
+        than it may.
+        """
+        most = self.device.profile.link.pipeline if self._settings.kind == "tcp" else 1
+        if most == 1 or not self.answering:
+            return [first]
+        chosen, left_s = [first], self._settings.write_budget_ms / 1000 - read_s(self._settings, first.span)
+        due = (other for other in self.spans if other.at <= now and other is not first)
+        for other in sorted(due, key=lambda other: other.deadline)[: most - 1]:
+            left_s -= read_s(self._settings, other.span)
+            if left_s < 0:
+                break
+            chosen.append(other)
+        return chosen
+
     def begin(self, now: float) -> None:
         """Release at once, and together, what fell due while the link was not open: the timetable starts here."""
         for due in self.spans:
@@ -98,16 +123,16 @@ class Unit:
         """
         most = self._settings.timeout_ms / 1000
         if self.answering is not False and (patient or self._answers < ANSWERS_KNOWN):
-            return self._wire_s(request) + most
+            return on_wire_s(self._settings, request) + most
         used = TIMEOUT_FACTOR * self._slowest_s
         if patient:
             used = max(used, self._settings.write_budget_ms / 1000)
-        return self._wire_s(request) + min(most, max(TIMEOUT_LEAST_S, used))
+        return on_wire_s(self._settings, request) + min(most, max(TIMEOUT_LEAST_S, used))
 
     def took(self, request: Request, seconds: float) -> None:
         """Learn how quick the unit is."""
         self._answers += 1
-        own = max(0.0, seconds - self._wire_s(request))
+        own = max(0.0, seconds - on_wire_s(self._settings, request))
         self._slowest_s = max(own, self._slowest_s * SLOWEST_FADES)
 
     def answered(self, now: float) -> bool:
@@ -163,11 +188,6 @@ class Unit:
         for due in self.spans:
             if due.span.period_s is not None and plan in due.span.points:
                 due.at = min(due.at, at)
-
-    def _wire_s(self, request: Request) -> float:
-        if not self._settings.serial:
-            return 0.0
-        return (len(request.pdu) + request.reply_bytes + 2 * RTU_OVERHEAD_BYTES) * character_s(self._settings)
 
 
 class Patience:

@@ -13,7 +13,8 @@ from statistics import median
 from typing import Any
 
 from controller.fieldbus import frames
-from controller.fieldbus.client import Link, made
+from controller.fieldbus.client import made
+from controller.fieldbus.link import Link
 from hil.bench import plans
 from hil.bench.libmodbus import compiled, server
 from hil.bench.master import Inbox, run, working

@@ -18,9 +18,10 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from controller.config.profile import Row
 from controller.core.points import Value
 from controller.fieldbus import frames
-from controller.fieldbus.client import Link, made
+from controller.fieldbus.client import made
 from controller.fieldbus.codec import decode, encode
 from controller.fieldbus.frames import Refused, Request
+from controller.fieldbus.link import Link
 from hil.bench import libmodbus, plans
 from hil.bench.result import Missing
 from hil.bench.slave import Words

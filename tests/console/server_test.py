@@ -15,9 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from controller.console import server, talk
-from controller.console.server import SESSIONS_MAX, ConsoleError, serve
+from controller.console.server import SESSIONS_MAX, serve
 from controller.console.session import TOO_LONG
 from controller.console.talk import EOT, ETX
+from controller.unixsocket import SocketError
 from tests.console.desk import FakeDesk, running
 from tests.console.doors import WAIT_S, Socket, appears, serving, until
 
@@ -180,7 +181,7 @@ async def test_a_socket_left_behind_is_replaced(path: Path) -> None:
 
 
 async def test_a_controller_that_listens_is_left_alone(desk: FakeDesk, path: Path) -> None:
-    with pytest.raises(ConsoleError, match="another controller listens"):
+    with pytest.raises(SocketError, match="another controller listens"):
         await serve(path, running())
     one = await joined(desk, path)
     assert await one.ask("alarms") == "No alarms."
@@ -189,14 +190,14 @@ async def test_a_controller_that_listens_is_left_alone(desk: FakeDesk, path: Pat
 
 async def test_a_file_in_its_place_is_left_alone(path: Path) -> None:
     path.write_text("precious")  # noqa: ASYNC240
-    with pytest.raises(ConsoleError, match="not a socket"):
+    with pytest.raises(SocketError, match="not a socket"):
         await serve(path, running())
     assert os.stat(path).st_size == 8
 
 
 @pytest.mark.parametrize("place", ["absent/console.sock", "x" * 120])
 async def test_a_place_that_cannot_be_is_told(tmp_path: Path, place: str) -> None:
-    with pytest.raises(ConsoleError, match=r"no directory|can't make|can't tell"):
+    with pytest.raises(SocketError, match=r"no directory|can't make|can't tell"):
         await serve(tmp_path / place, running())
 
 

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 
 from controller.config.enclosure import Bus
 from controller.fieldbus import frames
-from controller.fieldbus.client import RtuLink, RtuOverTcpLink, TcpLink
+from controller.fieldbus.client import RtuLink, RtuOverTcpLink
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request, WrongReply
+from controller.fieldbus.tcp import TcpLink
 from hil.wire.rtu import with_crc
 
 READ = frames.read(1, "holding", 100, 2)

@@ -194,14 +194,14 @@ def test_there_is_a_limit_and_a_replacement_is_let_in_even_then() -> None:
 
 @given(st.lists(st.sampled_from(["ask a", "ask b", "make", "fail", "agree", "differ", "wait", "expire"]), max_size=80))
 def test_whatever_comes_no_write_is_made_twice_or_too_late(events: list[str]) -> None:
-    book, made = Book(), set()
+    book, made = Book(), list[Order]()
     for event in events:
         match event.split():
             case "ask", name:
                 book.ask(name, book.now)
             case ["make"] if (order := book.writes.next(book.now)) is not None:
-                assert id(order) not in made
-                made.add(id(order))
+                assert not any(order is other for other in made)
+                made.append(order)
                 order.words = (1,)
                 assert order.fate is Fate.ACCEPTED
                 book.writes.written(order, book.now)

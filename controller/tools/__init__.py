@@ -1,0 +1,1 @@
+"""Tools for a technician, in a process of their own: through the service while it runs, straight when none does."""
