@@ -33,10 +33,12 @@ test: check
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
 
-# make bench            every measurement, most of an hour; writes docs/performance.md, fails where a bar is missed
-# make bench QUICK=1    the same with fewer repetitions
+# make bench                     every measurement, half an hour; writes docs/performance.md, fails where a bar is missed
+# make bench RESUME=1            only what this commit has no full run of yet
+# make bench ONLY=wrong-values   one measurement anew; the others stay on the page as they are
+# make bench QUICK=1             fewer repetitions; writes no page
 bench: $(STAMP)
-	$(BIN)/python -m hil.bench all $(if $(QUICK),--quick) --write docs/performance.md
+	$(BIN)/python -m hil.bench $(or $(ONLY),all) $(if $(RESUME),--resume) $(if $(QUICK),--quick,--write docs/performance.md)
 
 # Needs pip-tools; run it by hand after changing the dependencies in pyproject.toml.
 lock:

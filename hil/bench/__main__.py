@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
 from hil.bench import (
     dead_units,
+    fuzz_replies,
     poll_cost,
+    report,
     rtu_map,
     rtu_utilisation,
     schedulability,
@@ -19,7 +22,6 @@ from hil.bench import (
     wrong_values,
 )
 from hil.bench.master import as_the_service, quiet
-from hil.bench.report import write
 from hil.bench.result import Missing, Result
 
 ALL = "all"
@@ -33,11 +35,13 @@ MODULES: tuple[ModuleType, ...] = (
     write_latency,
     schedulability,
     tcp_rate,
+    fuzz_replies,
 )
+ALONE = {fuzz_replies.NAME}  # taken only when named: its ten minutes change little from day to day
 MEASUREMENTS: Mapping[str, Measure] = {module.NAME: module.measure for module in MODULES}
 
 
-def results(name: str, quick: bool) -> Iterator[Result]:
+def taken(name: str, quick: bool) -> Iterator[Result]:
     """Return the results of one measurement; one that can't be taken makes one result that says why."""
     try:
         yield from MEASUREMENTS[name](quick)
@@ -51,18 +55,25 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hil.bench", description=__doc__)
     parser.add_argument("name", choices=[*MEASUREMENTS, ALL], help="which measurement")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, the same bars; within 60 s each")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write the page of figures too")
+    parser.add_argument("--write", type=Path, metavar="FILE", help="put the figures into the page too, after each")
+    parser.add_argument("--resume", action="store_true", help="leave out what the page has of this commit already")
     given = parser.parse_args()
     quiet()
     as_the_service()
-    found = []
-    for name in MEASUREMENTS if given.name == ALL else [given.name]:
-        for result in results(name, given.quick):
+    found = report.runs(given.write) if given.write else {}
+    ok = True
+    for name in [name for name in MEASUREMENTS if name not in ALONE] if given.name == ALL else [given.name]:
+        if given.resume and name in found and found[name].commit == report.commit() and not found[name].quick:
+            continue
+        started, results = time.monotonic(), []
+        for result in taken(name, given.quick):
             print(result.line(), flush=True)
-            found.append(result)
-    if given.write:
-        write(given.write, found, quick=given.quick)
-    return 0 if all(result.ok for result in found) else 1
+            results.append(result)
+        ok = ok and all(result.ok for result in results)
+        if given.write:
+            found[name] = report.taken(results, quick=given.quick, seconds=time.monotonic() - started)
+            report.write(given.write, found, MEASUREMENTS)
+    return 0 if ok else 1
 
 
 if __name__ == "__main__":

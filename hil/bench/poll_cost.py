@@ -115,7 +115,7 @@ def measure(quick: bool) -> Iterator[Result]:
     """
     if not (PLUGINS / "modbus.so").is_file():
         raise Missing("collectd's plugins modbus and mqtt, of the Debian package collectd-core")
-    seconds, turns = (17.0, 1) if quick else (45.0, 4)
+    seconds, turns = (17.0, 1) if quick else (30.0, 3)
     ours, theirs = [], []
     for _ in range(turns):
         theirs.append(_turn(_collectd, _from_collectd, seconds))

@@ -33,7 +33,7 @@ def measure(quick: bool) -> Iterator[Result]:
     for each reply; 32 of them at once, each a process, are shown beside it, because much of the second bar is that
     many connections wait together.
     """
-    seconds, rounds = (1.0, 9) if quick else (2.0, 40)
+    seconds, rounds = (1.0, 9) if quick else (2.0, 20)
     rates: dict[str, list[float]] = {"one": [], "many": [], "1": [], "32": [], "worker": []}
     with server() as port, tempfile.TemporaryDirectory(prefix="podkeeper-libmodbus-") as folder:
         client = compiled("libmodbus_client", Path(folder))

@@ -19,7 +19,7 @@ from hil.bench.slave import Line, served
 NAME = "write-latency"
 BAUD, UNITS, WORDS, DEVICE_TIME_S = 19200, (1, 2, 3), 32, 0.005
 OUTPUT = 4000
-PAUSE_S = (0.08, 0.20)
+PAUSE_S = (0.06, 0.15)
 QUANTILE = 0.999
 REFRESH_S = 2.0
 SINGLE_WRITE = 6
@@ -30,7 +30,7 @@ def measure(quick: bool) -> Iterator[Result]:
 
     The bound: the longest read that can stand in the way, with the silence after it.
     """
-    writes = 250 if quick else 3000
+    writes = 250 if quick else 2000
     line = Line(BAUD, UNITS, DEVICE_TIME_S)
     with served(line) as slaves:
         submitted, plan = run(_run(slaves.told, line, writes))

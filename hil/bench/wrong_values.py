@@ -32,7 +32,8 @@ LINES, UNITS = 32, (1, 2, 3, 4)
 BAUD, TIMEOUT_S = 115200, 0.1
 SINGLES, BLOCKS, BLOCK_WORDS = range(100, 900, 100), (1000, 1100), 10
 OUTPUTS, LONG_OUTPUT = (2000, 2001, 2002), 2010
-LIMIT_S, QUICK_S, BEYOND_QUICK_S = 300.0, 30.0, 9.0
+LIMIT_S, QUICK_S = 400.0, 30.0
+BEYOND_S, BEYOND_QUICK_S = 40.0, 9.0
 BARE_S, BARE_QUICK_S = 40.0, 7.0
 CANCEL_EVERY_S = 2.0
 WRITE_EVERY_S = 0.05
@@ -104,7 +105,7 @@ def measure(quick: bool) -> Iterator[Result]:
     with Child(serve, Lines(LINES, UNITS, TIMEOUT_S)) as slaves:
         ours = run(_ours(slaves, QUICK_S if quick else LIMIT_S, TRANSACTIONS))
     with Child(serve, Lines(LINES, UNITS, TIMEOUT_S, compounding=True)) as slaves:
-        beyond = run(_ours(slaves, BEYOND_QUICK_S if quick else LIMIT_S / 2, TRANSACTIONS))
+        beyond = run(_ours(slaves, BEYOND_QUICK_S if quick else BEYOND_S, TRANSACTIONS))
     with Child(serve, Lines(LINES, UNITS, TIMEOUT_S, seed=2)) as slaves:
         bare = run(_bare(slaves, BARE_QUICK_S if quick else BARE_S))
     params = {

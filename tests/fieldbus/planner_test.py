@@ -67,7 +67,7 @@ def test_spans_cover_every_point_within_the_devices_limits(
 
 @pytest.mark.parametrize(
     ("baud", "words", "expected_ms"),
-    [(9600, 1, 26.7), (9600, 10, 47.3), (19200, 1, 16.1), (19200, 10, 26.4), (115200, 10, 10.4)],
+    [(9600, 1, 27.2), (9600, 10, 47.8), (19200, 1, 16.6), (19200, 10, 26.9), (115200, 10, 10.9)],
 )
 def test_a_read_takes_the_time_of_its_characters(baud: int, words: int, expected_ms: float) -> None:
     """Figures of 11-bit characters, 5 ms device time, one t3.5 (1.75 ms above 19200 baud), and our own work."""
@@ -226,7 +226,7 @@ def test_a_write_takes_all_its_steps_and_a_refresh_only_the_last() -> None:
     made = device([{"address": 5, "access": "rw"}, steps])
     plain, sequence = (write_s(ANY_BUS, made, plan.row) for plan in made.points)
     look = exchange_s(ANY_BUS, made.profile.link, "holding", 1)
-    assert 1000 * plain == pytest.approx(16 * 0.573 + 5 + 2.005 + 0.5, abs=0.01)
+    assert 1000 * plain == pytest.approx(16 * 0.573 + 5 + 2.005 + 1.0, abs=0.01)
     assert sequence == pytest.approx(look + 3 * plain + 1.0)
     assert write_s(ANY_BUS, made, made.points[1].row, refresh=True) == pytest.approx(look + plain)
 

@@ -10,18 +10,22 @@ from pathlib import Path
 
 import pytest
 
-from hil.bench import dead_units, plans, poll_cost, rtu_map, schedulability, wrong_values
-from hil.bench.__main__ import MEASUREMENTS, results
-from hil.bench.report import write
+from controller.fieldbus import frames
+from controller.fieldbus.client import RtuLink, made
+from hil.bench import dead_units, plans, poll_cost, report, rtu_map, schedulability, wrong_values
+from hil.bench.__main__ import MEASUREMENTS, taken
+from hil.bench.child import Child
+from hil.bench.faulty import serve
+from hil.bench.master import run
 from hil.bench.result import Missing, Result, rounded
-from hil.bench.slave import Line, use
+from hil.bench.slave import Line, served, use
 from hil.wire.rtu import Exchange
 
 ROOT = Path(__file__).parents[2]
 KEYS = ["name", "params", "value", "bar", "ok", "detail"]
 NAMES = {
     "rtu-utilisation", "rtu-map", "poll-cost", "wrong-values", "dead-units", "write-latency", "schedulability",
-    "tcp-rate",
+    "tcp-rate", "fuzz-replies",
 }  # fmt: skip
 
 
@@ -63,17 +67,29 @@ def test_a_missing_program_is_told_and_fails_the_bar(monkeypatch: pytest.MonkeyP
         raise Missing("thing, of the Debian package thing")
 
     monkeypatch.setitem(MEASUREMENTS, "rtu-map", measure)  # type: ignore[arg-type]
-    (result,) = results("rtu-map", True)
+    (result,) = taken("rtu-map", True)
     assert not result.ok
     assert "thing" in result.line()
 
 
-def test_the_page_has_every_figure(tmp_path: Path) -> None:
+def test_the_page_has_every_figure_and_takes_one_run_at_a_time(tmp_path: Path) -> None:
     page = tmp_path / "performance.md"
-    write(page, [Result("a", {"figure": "f", "baud": 9600}, 0.5, ">= 0.9", {"n": 1})], quick=True)
+    for name, value in (("b", 1.0), ("a", 0.5), ("b", 0.95)):
+        found = report.runs(page)
+        result = Result(name, {"figure": "f", "baud": 9600}, value, ">= 0.9", {"n": [1, 2.5]})
+        found[name] = report.taken([result], quick=name == "a", seconds=3.0)
+        report.write(page, found, ["a", "b", "c"])
     text = page.read_text()
-    assert "| a | f, 9600 baud | 0.5 | >= 0.9 | **no** |" in text
-    assert "0 of 1 are good" in text
+    assert "| a | f, 9600 baud | 0.5 | >= 0.9 | **no** |\n| b | f, 9600 baud | 0.95 | >= 0.9 | yes |" in text
+    assert "1 of the 2 figures that have a bar clear it" in text
+    assert (report.runs(page)["a"].quick, report.runs(page)["b"].quick) == (True, False)
+
+
+def test_a_torn_line_beside_the_page_is_measured_again(tmp_path: Path) -> None:
+    page = tmp_path / "performance.md"
+    assert report.runs(page) == {}
+    page.with_suffix(report.KEPT).write_text('{"results": [{"name"')
+    assert report.runs(page) == {}
 
 
 def test_legal_time_is_request_silence_device_reply_silence() -> None:
@@ -144,6 +160,37 @@ def test_a_healthy_units_periods_leave_out_the_dead() -> None:
 
 def test_a_register_of_each_width_can_be_described() -> None:
     assert [plans.row(0, words).width for words in (1, 2, 3, 4)] == [1, 2, 3, 4]
+
+
+async def _without_gaps(port: str, line: Line) -> None:
+    """A master that ignores the silence between frames."""
+    link = made(plans.serial(port, line.baud))
+    await link.open()
+    for _ in range(5):
+        await link.exchange(frames.read(1, "holding", 0, 10), 1.0)
+    await link.close()
+
+
+def test_a_master_that_ignores_the_silence_makes_short_gaps() -> None:
+    line = Line(19200, (1,))
+    with served(line) as slaves:
+        run(_without_gaps(slaves.told, line))
+        assert use(line, slaves.ask("exchanges")).short(line.silence_s) == 4
+        assert slaves.ask("counters")["short_gaps"] == 4
+
+
+@pytest.mark.slow
+def test_a_client_that_takes_late_replies_has_wrong_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ours with the planted fault that no shape is ever suspect, and pymodbus's as it is; ours as it is has none."""
+    for planted in (False, True):
+        if planted:
+            monkeypatch.setattr(RtuLink, "free_at", lambda _link, _request: 0.0)
+        with Child(serve, wrong_values.Lines(16, wrong_values.UNITS, wrong_values.TIMEOUT_S)) as slaves:
+            outcome = run(wrong_values._ours(slaves, 6.0, wrong_values.TRANSACTIONS))
+        assert (outcome.wrong > 0) is planted, outcome
+        assert outcome.transactions > 1000
+    with Child(serve, wrong_values.Lines(16, wrong_values.UNITS, wrong_values.TIMEOUT_S)) as slaves:
+        assert run(wrong_values._bare(slaves, 4.0)).wrong > 0
 
 
 @pytest.mark.slow
