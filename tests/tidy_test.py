@@ -13,8 +13,8 @@ ROOT = Path(__file__).parent.parent
 FUNCTION_LINES_MAX = 60
 FILE_LINES_MAX = 500
 LINE_LENGTH_MAX = 120
-ROOM_LINES_MAX = {"core": 3000, "fieldbus": 3400, "northbound": 1600, "console": 1200, "config": 1900, "tools": 1500}
-REST_LINES_MAX = 1100
+ROOM_LINES_MAX = {"core": 4200, "fieldbus": 3400, "northbound": 2800, "console": 1500, "config": 2200, "tools": 1500}
+REST_LINES_MAX = 1400
 BINARY = {".png", ".svg", ".lock"}
 
 
