@@ -115,7 +115,7 @@ class Service:
         """Hand a command to the next scan and return what became of it."""
         command = Command(str(uuid.uuid4()), principal, operation, target, self.now() + COMMAND_TTL_S)
         if len(self._commands) >= COMMANDS_MAX:
-            return Outcome(command.id, principal, accepted=False, code="busy", message="too many commands are waiting")
+            return Outcome(command.id, principal, "rejected", "busy", "too many commands are waiting")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._commands[command] = future
         return await future

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from controller.core.alarms import Alarm, AlarmState
-from controller.core.commands import ALLOWED_MODES
+from controller.core.commands import ALLOWED_MODES, MODE_OPERATIONS
 from controller.core.engine import View
 from controller.core.image import Image
 from controller.core.pod import Pod
@@ -291,8 +291,8 @@ def mode(picture: Picture) -> str:
     """Return the mode and what may be asked in it."""
     possible = [
         operation
-        for operation, modes in ALLOWED_MODES.items()
-        if operation != "ack" and any(picture.view.mode.startswith(allowed) for allowed in modes)
+        for operation in MODE_OPERATIONS
+        if any(picture.view.mode.startswith(allowed) for allowed in ALLOWED_MODES[operation])
     ]
     return screen([*_head(picture), *mode_lines(picture), *wrapped(", ".join(possible) or "nothing", "Possible  ")])
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from controller.console import screens
 from controller.console.screens import WIDTH, Picture, plain, wrapped
-from controller.core.commands import OPERATIONS, Operation, Outcome
+from controller.core.commands import MODE_OPERATIONS, Operation, Outcome
 from controller.core.engine import View
 from controller.core.pod import Pod
 from controller.core.points import Point
@@ -91,7 +91,7 @@ HELP: Mapping[str, tuple[str, str, str]] = {
     "links": ("links", "buses, their load and errors, and who does not answer", ""),
     "quit": ("quit", "leave", ""),
 }
-MODE_OPERATIONS: Mapping[str, Operation] = {operation: operation for operation in OPERATIONS if operation != "ack"}
+MODES: Mapping[str, Operation] = {operation: operation for operation in MODE_OPERATIONS}
 
 
 class Session:
@@ -138,9 +138,9 @@ class Session:
         if verb == "ack":
             return Reply("", Request("ack", word)) if word else Reply(f"Which alarm? Usage: {HELP['ack'][0]}")
         if verb == "mode" and word:
-            operation = MODE_OPERATIONS.get(word.lower())
+            operation = MODES.get(word.lower())
             if operation is None:
-                return Reply(_unknown("operation", word, list(MODE_OPERATIONS)) + f" Usage: {HELP['mode'][0]}")
+                return Reply(_unknown("operation", word, list(MODES)) + f" Usage: {HELP['mode'][0]}")
             return Reply("", Request(operation))
         return Reply(self._screen(verb, word))
 
