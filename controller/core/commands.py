@@ -11,7 +11,7 @@ from controller.core.points import Value
 Operation = Literal[
     "start", "stop", "reset", "energise", "maintain", "release",
     "ack", "shelve", "unshelve", "out_of_service", "return_to_service",
-    "set", "relinquish", "isolate", "lock", "unlock",
+    "set", "relinquish", "heartbeat", "isolate", "lock", "unlock",
 ]  # fmt: skip
 State = Literal["accepted", "applied", "confirmed", "rejected", "failed", "expired", "superseded"]
 Code = Literal[

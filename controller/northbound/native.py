@@ -194,6 +194,9 @@ class Native:
             self._standing = None
         return []
 
+    def pending(self, now: float) -> list[Command]:  # noqa: ARG002
+        return []
+
     def answered(self, outcomes: Sequence[Outcome], wall_ms: int) -> None:
         pass
 

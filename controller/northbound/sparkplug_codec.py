@@ -140,13 +140,13 @@ def decode(data: bytes) -> Payload:
     metrics: list[Metric] = []
     for field, kind, value in _fields(data):
         if field == 1 and kind == _VARINT:
-            timestamp = int(value)  # type: ignore[arg-type]  # the kind says that it is an int
+            timestamp = int(value)
         elif field == 2 and kind == _BYTES:
             metrics.append(_metric(value))  # type: ignore[arg-type]
             if len(metrics) > METRICS_MAX:
                 raise ValueError(f"more than {METRICS_MAX} metrics")
         elif field == 3 and kind == _VARINT:
-            seq = int(value)  # type: ignore[arg-type]
+            seq = int(value)
     return Payload(timestamp, seq, tuple(metrics))
 
 
@@ -162,43 +162,34 @@ def as_number(value: Raw | None, datatype: int) -> float | None:
 
 
 def _metric(data: bytes) -> Metric:
-    found: dict[str, Raw | None] = {}
-    null = historical = False
-    quality = None
+    found = Metric("", None)
+    null = False
     for field, kind, value in _fields(data):
-        if field == 7 and kind == _VARINT:
+        if isinstance(value, bytes):
+            if (field, kind) == (1, _BYTES):
+                found = found._replace(name=value.decode())  # UnicodeDecodeError is a ValueError
+            elif (field, kind) == (9, _BYTES):
+                found = found._replace(quality=_quality(value))
+            elif (field, kind) == (12, _FIXED32):
+                found = found._replace(value=float(_FLOAT.unpack(value)[0]))
+            elif (field, kind) == (13, _FIXED64):
+                found = found._replace(value=float(_DOUBLE.unpack(value)[0]))
+            elif (field, kind) == (15, _BYTES):
+                found = found._replace(value=value.decode())
+        elif field in (10, 11):
+            found = found._replace(value=value)
+        elif field == 14:
+            found = found._replace(value=bool(value))
+        elif field == 7:
             null = bool(value)
-        elif field == 5 and kind == _VARINT:
-            historical = bool(value)
-        elif field == 9 and kind == _BYTES:
-            quality = _quality(value)  # type: ignore[arg-type]
-        elif (field, kind) in _METRIC_FIELDS:
-            name, convert = _METRIC_FIELDS[field, kind]
-            found[name] = convert(value)
-    if null:
-        found["value"] = None
-    name = found.pop("name", "")
-    return Metric(
-        str(name), found.pop("value", None), historical=historical, quality=quality, **found  # type: ignore[arg-type]
-    )  # fmt: skip
+        elif field == 5:
+            found = found._replace(historical=bool(value))
+        elif field in _NUMBERS:
+            found = found._replace(**{_NUMBERS[field]: value})
+    return found._replace(value=None) if null else found
 
 
-def _text(value: bytes) -> str:
-    return value.decode()  # UnicodeDecodeError is a ValueError
-
-
-_METRIC_FIELDS: Final = {
-    (1, _BYTES): ("name", _text),
-    (2, _VARINT): ("alias", int),
-    (3, _VARINT): ("timestamp", int),
-    (4, _VARINT): ("datatype", int),
-    (10, _VARINT): ("value", int),
-    (11, _VARINT): ("value", int),
-    (12, _FIXED32): ("value", lambda raw: _FLOAT.unpack(raw)[0]),
-    (13, _FIXED64): ("value", lambda raw: _DOUBLE.unpack(raw)[0]),
-    (14, _VARINT): ("value", bool),
-    (15, _BYTES): ("value", _text),
-}
+_NUMBERS: Final = {2: "alias", 3: "timestamp", 4: "datatype"}
 
 
 def _quality(data: bytes) -> int | None:
