@@ -21,7 +21,7 @@ from controller.core.points import Kind
 from controller.core.power import Rack
 from controller.northbound.snapshot import GOOD, GOOD_LOCAL_OVERRIDE, Sample
 
-UNITS: Final = {"Cel": "C", "L/min": "LPM", "{rpm}": "RPM", "{count}": "count", "": "1"}
+UNITS: Final = {"Cel": "C", "L/min": "LPM", "{rpm}": "RPM", "{count}": "count"}
 VALVE_CLOSED_PCT: Final = 2.0
 Texts = tuple[str, ...]
 OFF_ON: Final = ("Off", "On")
@@ -239,7 +239,7 @@ class Catalogue:
             metadata |= states(texts)
         elif given is not None and given.kind is Kind.CODE and given.texts:
             metadata |= states(dict(given.texts))
-        elif given is not None or unit:
+        elif unit or (given is not None and given.unit):
             metadata["engUnit"] = _unit(point_type, unit or (given.unit if given else ""))
         if area and object_type != "Rack":
             metadata["processArea"] = list(area)
@@ -382,11 +382,11 @@ class Catalogue:
         add("ValvePosition", f"{tcs.valve}.position", *inlet)
         for number, pump in enumerate(tcs.pumps, 1):
             add("PumpSpeed", f"{pump}.motor_speed", "Secondary", f"Pump{number}")
-        for point, area in (
+        for point, place in (
             ("flow_needed", ("Flow", "Needed")), ("flow_ratio", ("Flow", "Ratio")), ("it_power", ("ItPower",)),
             ("dew_point", ("DewPoint",)), ("dew_margin", ("DewPoint", "Margin")),
         ):  # fmt: skip
-            add(GENERIC, f"pod.{point}", *area)
+            add(GENERIC, f"pod.{point}", *place)
         leaks = self.plan.pod.protection.cdu_leak
         if leaks:
             self._add("CDU", "LeakDetect", "cdu/leak", identity, leaks, any_on, texts=NO_LEAK)
@@ -402,11 +402,11 @@ class Catalogue:
         identity = {"objectName": name, "objectId": name}
         self._add("System", "HeartbeatTimestampBms", "system/heartbeat", identity, scope=f"{self.prefix}/#")
         settings = self.settings
-        for asked in dict.fromkeys((settings.setpoint_integration, settings.isolation_integration)):
-            if asked:
-                named = {"objectName": asked, "objectId": asked}
-                self._add("System", "HeartbeatTimestampIntegration", f"system/{asked}/heartbeat", named,
-                          integration=asked)  # fmt: skip
+        for writer in dict.fromkeys((settings.setpoint_integration, settings.isolation_integration)):
+            if writer:
+                named = {"objectName": writer, "objectId": writer}
+                self._add("System", "HeartbeatTimestampIntegration", f"system/{writer}/heartbeat", named,
+                          integration=writer)  # fmt: skip
         if settings.setpoint_integration:
             for key, texts in (("State", AI_STATES), ("Reason", AI_REASONS)):
                 self._add("System", GENERIC, f"system/ai_control/{key.lower()}", identity, area=("AiControl", key),

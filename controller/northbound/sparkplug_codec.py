@@ -184,12 +184,13 @@ def _metric(data: bytes) -> Metric:
             null = bool(value)
         elif field == 5:
             found = found._replace(historical=bool(value))
-        elif field in _NUMBERS:
-            found = found._replace(**{_NUMBERS[field]: value})
+        elif field == 2:
+            found = found._replace(alias=value)
+        elif field == 3:
+            found = found._replace(timestamp=value)
+        elif field == 4:
+            found = found._replace(datatype=value)
     return found._replace(value=None) if null else found
-
-
-_NUMBERS: Final = {2: "alias", 3: "timestamp", 4: "datatype"}
 
 
 def _quality(data: bytes) -> int | None:
