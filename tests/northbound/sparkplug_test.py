@@ -1,4 +1,4 @@
-"""Sparkplug: assertions of the edge role, each named after the specification's tck-id, on one session played through."""
+"""Sparkplug: assertions of the edge role, named after the specification's tck-ids, on one session played through."""
 
 from __future__ import annotations
 
