@@ -185,7 +185,7 @@ class SupplyTempLoop:
 
     The heat to take is worked out from measured IT power and flow ahead of any temperature (feed-forward), and the
     exchanger's model is turned round to find the valve position that takes it: the gain is the same at every load. A
-    small trim in kelvin, limited to ``trim_k``, takes up what the model gets wrong, so that a sensor that lies can't run
+    small trim in kelvin, limited to ``trim_k``, takes up what the model gets wrong: a sensor that lies can not run
     away with the loop.
     """
 
