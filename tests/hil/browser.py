@@ -17,9 +17,7 @@ FLAGS = (
     "--disable-sync", "--no-first-run", "--hide-scrollbars", "--window-size=1280,900",
 )  # fmt: skip
 NEEDED = ("chromium", "chromedriver")
-NO_BROWSER = next(
-    (f"{name} is missing: apt install chromium chromium-driver" for name in NEEDED if not shutil.which(name)), ""
-)
+MISSING = [name for name in NEEDED if not shutil.which(name)]
 
 needs_browser = pytest.mark.skipif(bool(MISSING), reason=f"apt install chromium chromium-driver: no {MISSING}")
 
