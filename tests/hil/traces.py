@@ -52,20 +52,26 @@ def channels(seed: int, seconds: float) -> dict[str, Any]:
     return found
 
 
-def trace(
-    scenario: str = "B1", *, verdict: str = "pass", seed: int = 7, seconds: float = 120.0, busy: bool = False
-) -> dict[str, Any]:
-    """Return a trace of a pump trip. ``busy``: with many alarms, writes, faults, and names as long as they come."""
-    extra_alarms = [
+def _storm() -> list[dict[str, Any]]:
+    return [
         {"t": 2.0 + number / 3, "id": f"a_{number}", "title": f"Alarm {number} of a storm with a long title " * 3,
          "priority": ("low", "medium", "high", "critical")[number % 4], "state": "UNACK"}
         for number in range(40)
     ]  # fmt: skip
-    extra_events = [
+
+
+def _stuck() -> list[dict[str, Any]]:
+    return [
         {"t": 20.0 + number, "until": 25.0 + 3 * number, "fault": "sensor.stuck",
          "target": f"io_1.supply_temp_{number}", "value": 29.8, "text": "holds its value"}
         for number in range(12)
     ]  # fmt: skip
+
+
+def trace(
+    scenario: str = "B1", *, verdict: str = "pass", seed: int = 7, seconds: float = 120.0, busy: bool = False
+) -> dict[str, Any]:
+    """Return a trace of a pump trip. ``busy``: with many alarms, writes, faults, and names as long as they come."""
     return {
         "schema": 1,
         "scenario": {
@@ -99,7 +105,7 @@ def trace(
             {"t": 2.2, "id": "flow_low", "title": "TCS flow below need", "priority": "critical", "state": "B"},
             {"t": 8.8, "id": "flow_low", "title": "TCS flow below need", "priority": "critical", "state": "D"},
             {"t": 60.0, "id": "flow_low", "title": "TCS flow below need", "priority": "critical", "state": "A"},
-            *(extra_alarms if busy else []),
+            *(_storm() if busy else []),
         ],
         "writes": [
             *({"t": t / 2, "point": f"pump_{pump}.speed_cmd", "value": 80.0 + t} for t in range(10) for pump in (1, 3)),
@@ -108,7 +114,7 @@ def trace(
         ],
         "events": [
             {"t": 0.0, "until": 60.0, "fault": "pump.trip", "target": "pump_2", "value": None, "text": "drive trips"},
-            *(extra_events if busy else []),
+            *(_stuck() if busy else []),
         ],
         "interlocks": [{"t": 3.0, "text": "TCS flow below need"}],
         "first_out": "TCS flow below need",
