@@ -1,4 +1,4 @@
-"""Every fault of the wire as an attribute with a neutral default and limits, so that any can be set and undone by name."""
+"""Every fault of the wire as an attribute with a neutral default and limits, to be set and undone by name."""
 
 from __future__ import annotations
 
