@@ -18,6 +18,7 @@ from rich.live import Live
 from controller.config.problems import ConfigError
 from hil import screen
 from hil.monitor import Monitor, Picture
+from hil.report import add_commands as add_report_commands
 from hil.runner import REFERENCE_POD, STOP_MAX_S, Bench
 from hil.wire.tcp import LOOPBACK
 
@@ -56,7 +57,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--seconds", type=_seconds, help="end after so long, with one closing line; default: Ctrl-C")
     demo.add_argument("--full", action="store_true", help="keep the start-up times of a real pod")
     demo.add_argument("--enclosure", type=Path, default=REFERENCE_POD, help="enclosure file; default: %(default)s")
+    demo.set_defaults(run=_demo)
+    add_report_commands(commands)
     options = parser.parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+def _demo(options: argparse.Namespace) -> int:
     try:
         bench = Bench(options.enclosure, short=not options.full, broker=True)
         outcome = asyncio.run(run(bench, options.seconds))

@@ -54,6 +54,15 @@ def derived(pod: Pod, image: Image, setpoint_c: float, follow: Ramp, *, wanted: 
     return {f"pod.{name}": reading(value, image.at) for name, value in numbers.items()}
 
 
+def heat_seen(image: Image, flow_wanted_lpm: float) -> loops.HeatSeen:
+    """Return what the supply temperature loop goes by."""
+    supply, back, water, flow, it_kw = (
+        image.number(f"pod.{name}", otherwise=None)
+        for name in ("supply_temp", "return_temp", "fws_supply_temp", "flow", "it_power")
+    )
+    return loops.HeatSeen(supply, back, water, flow, flow_wanted_lpm, it_kw)
+
+
 def reading(value: float | None, at: float) -> Reading:
     return bad("not known", at) if value is None else good(value, at)
 

@@ -319,8 +319,10 @@ class Engine:
             setpoint = image.number("pod.supply_temp_sp", otherwise=None) or self.pod.tcs.supply_temp_sp_c
             valve = self.pod.tcs.valve
             position = image.number(f"{valve}.position", otherwise=None)
-            supply = image.number("pod.supply_temp", otherwise=None)
-            opening = self.temp_loop.step(supply, setpoint, position, now)
+            wanted_lpm = self.flow_loop.need.value or self.pod.tcs.flow_min_lpm
+            opening = self.temp_loop.step(
+                assess.heat_seen(image, wanted_lpm), setpoint, fws.supply_temp_sp_c, position, now
+            )
             demands.append(Demand(f"{valve}.position_cmd", opening, "supply temperature loop"))
         yield from demands
 
