@@ -341,7 +341,7 @@ class Line:
 
     def _doubled(self, reply: bytes) -> bytes:
         """Return what two slaves with one id make of ``reply``: both at once, or one right after the other."""
-        if self._chance.random() < 0.5:  as likely as not
+        if self._chance.random() < 0.5:  # as likely as not
             return reply + reply
         later = self._chance.randint(1, 3)  # characters by which the second is slower; the stronger driver wins a bit
         first, second = reply + b"\xff" * later, b"\xff" * later + reply
