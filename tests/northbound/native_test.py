@@ -180,6 +180,7 @@ def test_alarm_record(native, picture):
         "title": "TCS flow below need", "priority": "critical", "severity": 900, "state": "B", "state_no": 2,
         "active": True, "acked": False, "test": "below", "value": 81.2, "limit": 90.0, "hysteresis": 5.0, "unit": "%",
         "t_active": WALL_MS - 3000, "t_rtn": None, "t_ack": None, "ack_by": "", "count": 1,
+        "latched": False, "first_out": False, "cause": "", "chattering": False, "until": None, "by": "", "reason": "",
         "consequence": "hot", "action": "look",
     }  # fmt: skip
 
