@@ -168,9 +168,8 @@ def check_origin(request: Request, names: tuple[str, ...]) -> None:
     """Raise RequestError unless the request is meant for this server and comes from its own page or from a program."""
     headers = request.headers
     if headers.get("host", "").lower() not in names:
-        raise RequestError(
-            HTTPStatus.MISDIRECTED_REQUEST, f"host {headers.get('host', '')!r}; allowed: {', '.join(names)}"
-        )
+        told = f"host {headers.get('host', '')!r}; allowed: {', '.join(names)}"
+        raise RequestError(HTTPStatus.MISDIRECTED_REQUEST, told)
     origins = tuple(f"http://{name}" for name in names)
     origin = headers.get("origin")
     if origin is not None and origin not in origins:

@@ -1,6 +1,6 @@
 // The pod as a drawing made from its plan: racks on the cooling loop, the heat exchanger, facility water, power.
 
-const NS = "http://www.w3.org/2000/svg", WIDE = 1240, HIGH = 640;
+const NS = "http://www.w3.org/2000/svg", WIDE = 1256, HIGH = 644;
 const RACKS = { left: 96, right: 810, top: 66, bottom: 232 }, BOXES_MAX = 16;
 
 export function add(parent, name, attributes, text) {
@@ -56,8 +56,9 @@ export class Mimic {
     this.machine(name, x, y, group => {
       add(group, "circle", { r: 24, class: "part" });
       add(group, "path", { d: "M-14 -19 L0 -24 L0 -24 M-14 -19 L0 24 L14 -19", class: "glyph" });
-      label(group, 0, -31, name);
+      label(group, 0, -31, name, "tag halo");
     });
+    this.machines.at(-1).say.classList.add("halo");
     this.value(x + 30, y + 5, `${name}.speed`, 1, "", 82);
   }
 
@@ -103,12 +104,14 @@ export class Mimic {
       this.pump(name, x, 500);
     });
     this.value(56, 330, "pod.supply_temp", 1);
+    label(this.svg, 150, 330, "supply", "tag", "start");
+    label(this.svg, 150, 378, "flow", "tag", "start");
     this.value(56, 354, "pod.supply_temp_sp", 1, "", 88);
     label(this.svg, 150, 354, "set point", "tag", "start");
     this.value(56, 378, this.plan.flow, 0);
     this.value(56, 402, "pod.flow_needed", 0);
     label(this.svg, 150, 402, "needed", "tag", "start");
-    this.plan.supply_temps.forEach((point, place) => this.value(290 + 104 * place, 330, point, 1, place ? "" : "probes"));
+    this.plan.supply_temps.forEach((point, place) => this.value(300 + 104 * place, 330, point, 1, place ? "" : "probes"));
     this.value(RACKS.right - 60, 56, "pod.return_temp", 1);
     add(this.svg, "rect", { x: 686, y: 520, width: 84, height: 92, rx: 10, class: "part" });
     this.tank = add(this.svg, "rect", { x: 689, y: 520, width: 78, height: 0, class: "bar level" });
@@ -123,29 +126,31 @@ export class Mimic {
     add(this.svg, "path", { d: `M${x - 32} 480 L${x + 32} 372`, class: "glyph" });
     label(this.svg, x - 40, 420, "heat", "tag", "end");
     label(this.svg, x - 40, 434, "exchanger", "tag", "end");
-    this.pipe("facility", [x + 32, 388], [1210, 388], [1210, 250]);
-    this.pipe("facility", [x + 32, 462], [1090, 462], [1090, 590]);
+    const pumps = this.plan.fws_pumps, pitch = 270 / Math.max(pumps.length, 1), places = pumps.map((_, place) => 960 + pitch * place);
+    this.pipe("facility", [x + 32, 388], [990, 388], [990, 110]);
+    this.pipe("facility", [1236, 110], [1236, 622], [places[0] ?? 960, 622]);
+    this.pipe("facility", [places.at(-1) ?? 960, 512], [990, 512], [990, 462], [x + 32, 462]);
+    if (places[0] < 990) this.pipe("facility", [990, 512], [places[0], 512]);
     this.valve(x + 82, 462, `${this.plan.valve}.position`, this.plan.valve);
     label(this.svg, x + 40, 380, "FWS return", "tag", "start");
-    this.value(x + 154, 452, this.plan.fws_supply_temps[0] ?? "pod.fws_supply_temp", 1);
-    label(this.svg, x + 246, 452, "FWS supply", "tag", "start");
-    if (this.plan.fws_flows[0]) this.value(x + 154, 492, this.plan.fws_flows[0], 0);
-    const pumps = this.plan.fws_pumps;
+    this.value(1006, 452, this.plan.fws_supply_temps[0] ?? "pod.fws_supply_temp", 1);
+    label(this.svg, 1100, 452, "FWS supply", "tag", "start");
+    if (this.plan.fws_flows[0]) this.value(1006, 482, this.plan.fws_flows[0], 0);
     pumps.forEach((name, place) => {
-      const y = 560 - 0 * place, at = 930 + place * (250 / Math.max(pumps.length, 1)) ;
-      this.pipe("facility", [at, 528], [at, 610]);
-      this.pump(name, at, y);
+      this.pipe("facility", [places[place], 512], [places[place], 622]);
+      this.pump(name, places[place], 562);
     });
     const chillers = this.plan.chillers, high = Math.min(84, 260 / Math.max(chillers.length, 1));
     chillers.forEach((name, place) => {
       const y = 132 + place * (high + 22);
-      this.machine(name, 1090, y, group => {
+      this.pipe("facility", [990, y], [1236, y]);
+      this.machine(name, 1103, y, group => {
         add(group, "rect", { x: -70, y: -high / 2 + 4, width: 230 - 70, height: high - 8, rx: 3, class: "part" });
         label(group, 10, -high / 2 + 22, name, "title");
       });
       this.machines.at(-1).say.setAttribute("y", 20);
       this.machines.at(-1).say.setAttribute("x", 10);
-      this.value(1060, y + 4, `${name}.supply_temp`, 1);
+      this.value(1069, y + 4, `${name}.supply_temp`, 1);
     });
   }
 

@@ -83,11 +83,11 @@ export class Subscriber {
   handle({ type, flags, body }) {
     if (type === CONNACK) {
       if (body[1] !== 0) throw new Error(`refused with code ${body[1]}`);
+      this.wait = 500;
+      this.onState(true);
       this.socket.send(packet(SUBSCRIBE, 2, [0, 1, ...field(this.filter), 1]));
     } else if (type === SUBACK) {
       if (body[2] === 128) throw new Error("subscription refused");
-      this.wait = 500;
-      this.onState(true);
     } else if (type === PUBLISH) {
       const qos = (flags >> 1) & 3, end = 2 + (body[0] << 8 | body[1]);
       if (qos === 1) this.socket.send(packet(PUBACK, 0, [body[end], body[end + 1]]));

@@ -12,6 +12,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from http import HTTPStatus
 from pathlib import Path
@@ -20,6 +22,7 @@ from typing import Any
 from controller.config.plan import Plan
 from hil.desk import Fault, FaultError, Faults
 from hil.page.http import Answer, Request, RequestError, Server
+from hil.runner import Bench
 from hil.wire.tcp import LOOPBACK
 
 FOLDER = Path(__file__).parent
@@ -89,6 +92,19 @@ class Page:
         if request.method in ("GET", "HEAD"):
             return Answer.of({"faults": [_row(fault) for fault in self._faults.catalogue()], "standing": standing})
         return Answer.of({"standing": standing})
+
+
+@asynccontextmanager
+async def served(bench: Bench, faults: Faults) -> AsyncIterator[Page]:
+    """Serve the page of a bench that runs with its broker; the page's websocket is the broker's own."""
+    assert bench.broker is not None
+    page = Page(bench.plan, faults)
+    await page.start()
+    try:
+        page.websocket_port = await bench.broker.open_websocket(page.origins)
+        yield page
+    finally:
+        await page.stop()
 
 
 def _row(fault: Fault) -> dict[str, Any]:
