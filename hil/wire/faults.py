@@ -96,7 +96,7 @@ def put(faults: Any, name: str, value: bool | float) -> None:
     if not number_given or not 0 <= value <= high or (isinstance(neutral, int) and value != int(value)):
         kind = "a whole number" if isinstance(neutral, int) else "a number"
         raise FaultError(f"{where}: {value!r} given; allowed: {kind} from 0 to {high:g}")
-    setattr(faults, name, type(neutral)(value))
+    setattr(faults, name, int(value) if isinstance(neutral, int) else float(value))
 
 
 def clear(faults: Any) -> None:
