@@ -29,8 +29,8 @@ from controller.fieldbus.bus import BusWorker
 from controller.fieldbus.door import door_of, serve_door
 from controller.fieldbus.frames import Request
 from controller.fieldbus.guard import needed_points, objection, owned_points
-from controller.northbound.link import Link, Standing
-from controller.northbound.native import Message, Native
+from controller.northbound.link import Link
+from controller.northbound.native import Native
 from controller.northbound.snapshot import snapshot
 from controller.store import Store
 from controller.systemd import Notifier
@@ -80,8 +80,7 @@ class Service:
         for worker in self._workers:
             worker.tools.kept = needed_points(plan.pod)
         self._writers = {point: worker for worker in self._workers for point in worker.points}
-        self._native = Native(plan, self.about["version"])
-        self._link = Link(plan.mqtt, self._status, sweep=self._native.alarm_filter)
+        self._link = Link(plan.mqtt, Native(plan, self.about["version"], boot=self._boot), clock=self._clock)
         self._notifier = Notifier(os.environ if environ is None else environ)
         self._commands: dict[Command, asyncio.Future[Outcome]] = {}
         self._view: View | None = None
@@ -143,9 +142,6 @@ class Service:
         plan = next(plan for plan in self._plan.buses if plan.name == bus)
         return objection(plan, request, self._view.mode if self._view else "", self._owned)
 
-    def _status(self, standing: Standing) -> Message:
-        return self._native.status(standing, self._clock.wall_ms(), self._boot)
-
     async def run(self) -> None:
         """Serve until told to stop."""
         stopping = asyncio.Event()
@@ -166,6 +162,7 @@ class Service:
                     task.cancel()
                 await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
         self._store.close()
+        self._notifier.close()
         _log.info("stopped; equipment is left as it is")
 
     def _edges(self) -> Iterator[tuple[str, Edge]]:
@@ -237,11 +234,7 @@ class Service:
             if not future.done():
                 future.set_result(answer)
         self._tell(effects)
-        retained = self._link.fresh()
-        if retained is not None:
-            self._native.reset(retained)
-        if self._link.connected:
-            self._link.offer(self._native.messages(snapshot(effects.view, self._clock.wall_ms(), self._boot), now))
+        self._link.scan(snapshot(effects.view, self._clock.wall_ms(), self._boot), now)
         if self._scans == 1:
             self._notifier.ready()
 

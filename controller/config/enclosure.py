@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_type_hints
 from pydantic import Field, GetCoreSchemaHandler, StringConstraints, create_model, model_validator
 from pydantic_core import CoreSchema, core_schema
 
+from controller.config.adapters import DsxSettings, HomeAssistantSettings, Identifier, SparkplugSettings
 from controller.config.problems import ConfigError, Document, misplaced, overlaid, read_toml
 from controller.config.profile import Name, Row, Strict
 from controller.core import interlocks, loops, modes
@@ -39,8 +40,6 @@ UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_c": (-40, 120),
     "_k": (0, 60),
 }
-IDENTIFIER = r"^[A-Za-z0-9_-]{1,48}$"
-Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER)]
 
 
 class Table:
@@ -185,6 +184,9 @@ class Enclosure(Strict):
     startup: Annotated[modes.StartupTimes, Table]
     mqtt: Mqtt
     console: Console
+    dsx: DsxSettings | None = None
+    sparkplug: SparkplugSettings | None = None
+    homeassistant: HomeAssistantSettings | None = None
 
 
 def read_enclosure(path: Path) -> Document:

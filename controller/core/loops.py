@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from controller.core.blocks import Delay, PeakHold, Ramp, clamp
+from controller.core.blocks import Delay, PeakHold, clamp
 from controller.core.exchanger import Exchanger, coolant_kw, opening_pct, share_pct
 from controller.core.points import Kind
 from controller.core.sequences import Demand, RunSequence
@@ -69,7 +69,10 @@ class Fws:
     chillers: tuple[str, ...] = field(metadata={"class": "chiller"})
     supply_temps: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     supply_temp_sp_c: float
+    supply_temp_low_c: float
+    supply_temp_high_c: float
     pump_speed_pct: float
+    pump_speed_low_pct: float
     chiller_capacity_kw: float
     stage_up_pct: float
     stage_up_s: float
@@ -95,11 +98,11 @@ def dew_point_c(temperature_c: float, humidity_pct: float) -> float:
     return 243.12 * gamma / (17.62 - gamma)
 
 
-def flow_needed_lpm(tcs: Tcs, it_power_kw: float | None) -> float:
-    """Return the flow the racks need; the most there is when the power is not known."""
+def flow_needed_lpm(tcs: Tcs, it_power_kw: float | None, least_lpm: float) -> float:
+    """Return the flow the racks need, ``least_lpm`` or more; the most there is when the power is not known."""
     if it_power_kw is None:
         return tcs.flow_max_lpm
-    return clamp(tcs.flow_per_kw_lpm * it_power_kw * tcs.liquid_share_pct / 100, tcs.flow_min_lpm, tcs.flow_max_lpm)
+    return clamp(tcs.flow_per_kw_lpm * it_power_kw * tcs.liquid_share_pct / 100, least_lpm, tcs.flow_max_lpm)
 
 
 def speed_for_flow_pct(tcs: Tcs, flow_lpm: float, pumps: int) -> float:
@@ -123,21 +126,21 @@ class FlowLoop:
     def __post_init__(self) -> None:
         self.need = PeakHold(self.tcs.flow_hold_s, self.tcs.flow_fall_lpm_per_s)
 
-    def step(self, needed_lpm: float, measured_lpm: float | None, proven: int, now: float) -> float:
-        """Return the speed in %; full speed while no pump is proven or the flow is not known."""
+    def step(self, needed_lpm: float, measured_lpm: float | None, proven: int, now: float, least_pct: float) -> float:
+        """Return the speed in %, not under ``least_pct``; full while no pump is proven or the flow is not known."""
         target = self.need.step(needed_lpm, now)
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
         self.at = now
         if proven == 0 or measured_lpm is None:
             return 100.0
         feed_forward = speed_for_flow_pct(self.tcs, target, proven)
-        inside = self.tcs.pump_speed_min_pct < feed_forward + self.trim_pct < 100.0
+        inside = least_pct < feed_forward + self.trim_pct < 100.0
         error = target - measured_lpm
         if inside or error * self.trim_pct < 0:
             self.trim_pct = clamp(
                 self.trim_pct + FLOW_TRIM_PCT_PER_LPM_S * error * passed, -FLOW_TRIM_PCT, FLOW_TRIM_PCT
             )
-        return clamp(feed_forward + self.trim_pct, self.tcs.pump_speed_min_pct, 100.0)
+        return clamp(feed_forward + self.trim_pct, least_pct, 100.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +194,6 @@ class SupplyTempLoop:
 
     tcs: Tcs
     exchanger: Exchanger = field(init=False)
-    setpoint: Ramp = field(init=False)
     transport: Transport = field(init=False)
     trim_k: float = 0.0
     at: float | None = None
@@ -199,15 +201,7 @@ class SupplyTempLoop:
     def __post_init__(self) -> None:
         tcs = self.tcs
         self.exchanger = Exchanger(tcs.exchanger_kw_per_k, tcs.flow_design_lpm, tcs.exchanger_water_lpm)
-        slew = tcs.setpoint_slew_k_per_min / 60
-        self.setpoint = Ramp(slew, slew)
         self.transport = Transport(tcs.loop_volume_l, tcs.loop_lag_s)
-
-    def setpoint_c(self, dew_c: float | None, now: float) -> float:
-        """Return the setpoint in force: the base, lifted above the dew point, inside its limits, slewed."""
-        floor = self.tcs.dew_unknown_floor_c if dew_c is None else dew_c + self.tcs.dew_margin_k
-        wanted = clamp(max(self.tcs.supply_temp_sp_c, floor), self.tcs.supply_temp_low_c, self.tcs.supply_temp_high_c)
-        return self.setpoint.step(wanted, now)
 
     def step(
         self, seen: HeatSeen, setpoint_c: float, water_sp_c: float, position_pct: float | None, now: float
@@ -276,10 +270,10 @@ class ChillerStaging:
         self.warm = Delay(self.fws.stage_up_temp_s)
         self.spare = Delay(self.fws.stage_down_s)
 
-    def step(self, heat_kw: float | None, supply_c: float | None, now: float) -> int:
+    def step(self, heat_kw: float | None, supply_c: float | None, setpoint_c: float, now: float) -> int:
         capacity = self.count * self.fws.chiller_capacity_kw
         share = None if heat_kw is None else 100 * heat_kw / capacity
-        warm_at = self.fws.supply_temp_sp_c + self.fws.stage_up_temp_k
+        warm_at = setpoint_c + self.fws.stage_up_temp_k
         ahead = self.ahead.step(share is None or share > self.fws.stage_up_pct, now)
         warm = self.warm.step(supply_c is not None and supply_c > warm_at, now)
         fewer = (self.count - 1) * self.fws.chiller_capacity_kw

@@ -25,13 +25,13 @@ from hil.bench.slave import Line, Words
 from hil.wire.rtu import RtuLine, exchange_s
 
 NAME = "schedulability"
-BUSES, MEASURED_QUICK, AT_ONCE = 200, 8, 8
+BUSES, MEASURED_QUICK, AT_ONCE = 200, 10, 5
 WINDOWS = 2  # the pattern of a bus comes round in each; what only one has seen was the machine
 BAUDS = (9600, 19200, 38400, 115200)
 RATIOS = {"fast": 1, "normal": 2, "slow": 4}  # of the periods, so that the pattern repeats itself soon
 LOADS = (0.3, 1.5)
 REQUEST_BYTES, REPLY_BYTES, REFRESH_S = 8, 5, 2.0
-WINDOW_S = 16.0
+WINDOW_S = 12.0
 SLOW_MAX_S = 4.0  # longest period of a bus that is measured, so that it comes round a few times
 STALENESS_BAR = 0.10
 
@@ -62,7 +62,7 @@ def measure(quick: bool) -> Iterator[Result]:
     """Return how far the worst staleness is off its prediction, and how many impossible buses are let in.
 
     Impossible is what needs more than the whole time of the line by the slaves' reckoning. Feasible buses are run on
-    lines with the timing of real ones, eight at once, each twice.
+    lines with the timing of real ones, five at once, each twice.
     """
     dice = random.Random(20)
     drawn = [_draw(dice) for _ in range(BUSES)]

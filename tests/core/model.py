@@ -155,7 +155,7 @@ class Rig:
     def step(self, *operations: Operation, target: str = "") -> Effects:
         self.model.step()
         now = self.model.now
-        commands = [Command(f"{now}{name}", "test", name, target, now + 5) for name in operations]
+        commands = [Command(f"{now}{name}", "console:test", name, target, now + 5) for name in operations]
         effects = self.engine.step(now, self.model.inbox, commands)
         for write in effects.writes:
             self.model.write(write.point, write.value)
