@@ -25,6 +25,7 @@ BASES_MAX = 4
 UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_k_per_min": (0.01, 60),
     "_pct_per_k": (0.01, 1000),
+    "_kw_per_k": (0.1, 100_000),
     "_pct_per_s": (0.01, 1000),
     "_lpm_per_s": (0.01, 10_000),
     "_kw_lpm": (0.01, 10),
@@ -35,6 +36,7 @@ UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_rangeability": (1, 200),
     "_kw": (0.1, 100_000),
     "_s": (0, 86_400),
+    "_l": (0, 1_000_000),
     "_c": (-40, 120),
     "_k": (0, 60),
 }
