@@ -17,7 +17,7 @@ from typing import Any, Final, NamedTuple
 
 from controller.config.adapters import DsxSettings
 from controller.config.plan import Plan
-from controller.core.alarms import AlarmState
+from controller.core.alarm_states import HIDDEN, AlarmState
 from controller.core.commands import Command, Outcome
 from controller.core.points import Reading
 from controller.core.slots import OPTIMISER
@@ -39,7 +39,6 @@ ISOLATIONS_SPACING_S: Final = 5.0  # one rack at a time, unless its own detector
 REQUEST_SPACING_S: Final = 1.0
 REQUEST_BYTES_MAX: Final = 8192
 COMMAND_TTL_S: Final = 5.0
-ACTIVE: Final = (AlarmState.UNACK, AlarmState.ACKED)
 ISOLATIONS: Final = ("RackLiquidIsolationRequest", "RackElectricalIsolationRequest")
 
 
@@ -231,11 +230,11 @@ class Dsx:
                 alarm = standing.get(key.removeprefix("alarm:"))
                 self._know(key, (alarm.state if alarm else AlarmState.NORMAL).value, now)
         counts = dict.fromkeys(("critical", "high", "medium", "low"), 0)
-        for alarm in view.alarms:
+        told = [alarm for alarm in view.alarms if alarm.state not in HIDDEN]
+        for alarm in told:
             counts[alarm.row.priority] += 1
-        counts["active"] = sum(alarm.state in ACTIVE for alarm in view.alarms)
-        unacknowledged = (AlarmState.UNACK, AlarmState.RTN_UNACK)
-        counts["unacknowledged"] = sum(alarm.state in unacknowledged for alarm in view.alarms)
+        counts["active"] = sum(alarm.active for alarm in told)
+        counts["unacknowledged"] = sum(alarm.annunciated for alarm in told)
         for name, count in counts.items():
             self._know(f"alarms_{name}", count, now)
 

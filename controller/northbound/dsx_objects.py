@@ -13,7 +13,7 @@ from typing import Any, Final, NamedTuple
 
 from controller.config.adapters import DsxObject, DsxSettings
 from controller.config.plan import DevicePlan, Plan
-from controller.core.alarms import AlarmState
+from controller.core.alarm_states import AlarmState
 from controller.core.commands import CODES
 from controller.core.modes import STATES
 from controller.core.pod import alarm_rows, pod_points

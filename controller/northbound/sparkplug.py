@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from controller.config.plan import Plan
-from controller.core.alarms import AlarmState
+from controller.core.alarm_states import AlarmState
 from controller.core.commands import Command, Outcome
 from controller.core.pod import alarm_rows, pod_points, setpoint_rows
 from controller.core.points import Kind, Point, Reading, Value

@@ -11,8 +11,10 @@ from types import ModuleType
 
 from hil.bench import (
     dead_units,
+    fleet,
     fuzz_replies,
     poll_cost,
+    publish_cost,
     report,
     rtu_map,
     rtu_utilisation,
@@ -30,6 +32,8 @@ MODULES: tuple[ModuleType, ...] = (
     rtu_utilisation,
     rtu_map,
     poll_cost,
+    publish_cost,
+    fleet,
     wrong_values,
     dead_units,
     write_latency,

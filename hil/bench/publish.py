@@ -25,6 +25,7 @@ from controller.core.pod import pod_points
 from controller.core.points import Point, Reading
 from controller.northbound.link import Link
 from controller.northbound.native import Native
+from controller.northbound.publisher import Publisher
 from controller.northbound.snapshot import snapshot
 from hil.bench.child import Child, Orders
 from hil.bench.result import Missing
@@ -49,19 +50,27 @@ def program(name: str, package: str) -> str:
 
 
 @contextlib.contextmanager
-def broker() -> Iterator[int]:
-    """Run mosquitto on a free loopback port and return the port."""
-    path, port = program("mosquitto", "mosquitto"), free_port()
+def broker(port: int = 0) -> Iterator[int]:
+    """Run mosquitto on a loopback port, a free one if 0, and return the port."""
+    port = port or free_port()
+    with broker_process(port):
+        yield port
+
+
+@contextlib.contextmanager
+def broker_process(port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """Run mosquitto on this loopback port; it forgets what it retains when it ends."""
+    path = program("mosquitto", "mosquitto")
     with tempfile.TemporaryDirectory(prefix="podkeeper-broker-") as folder:
         settings = Path(folder) / "mosquitto.conf"
         settings.write_text(f"listener {port} {LOOPBACK}\nallow_anonymous true\nuser {getpass.getuser()}\n")
         process = subprocess.Popen([path, "-c", str(settings)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
             wait_for(port)
-            yield port
+            yield process
         finally:
             process.terminate()
-            process.wait(5)
+            process.wait(10)
 
 
 def wait_for(port: int) -> None:
@@ -104,6 +113,13 @@ class Edge:
         image = freeze(self._inbox, self._points, now)
         view = View(now, "OFF", 0.0, "", False, image, (), (), "", (), {})
         self.link.scan(snapshot(view, self._clock.wall_ms(), BOOT), now)
+
+
+def linked(plan: Plan, port: int, name: str, publisher: Publisher) -> Link:
+    """Return a link of a publisher to a broker on the loopback; Sparkplug speaks MQTT 3.1.1."""
+    protocol = "3.1.1" if name == "sparkplug" else "auto"
+    change = {"host": LOOPBACK, "port": port, "client_id": name, "protocol": protocol}
+    return Link(plan.mqtt.model_copy(update=change), publisher)
 
 
 async def _collect(port: int, topic: str) -> tuple[None, Orders]:

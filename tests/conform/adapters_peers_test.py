@@ -29,7 +29,7 @@ from controller.northbound.native import Native
 from controller.northbound.snapshot import snapshot
 from controller.northbound.sparkplug import Sparkplug
 from controller.northbound.sparkplug_codec import BOOLEAN, INT64, as_number, decode
-from hil.bench.publish import broker, wait_for
+from hil.bench.publish import broker, linked, wait_for
 from hil.runner import free_port
 
 ROOT = Path(__file__).parents[2]
@@ -49,12 +49,6 @@ pytestmark = [
 @pytest.fixture(scope="session")
 def plan():
     return load_plan(ROOT / "profiles" / "enclosures" / "reference-pod.toml")
-
-
-def settings(plan, port: int, name: str, protocol: str = "auto"):
-    """Return the settings of a link to a broker of ours."""
-    change = {"host": LOOPBACK, "port": port, "client_id": name, "protocol": protocol}
-    return plan.mqtt.model_copy(update=change)
 
 
 class Pod:
@@ -155,7 +149,7 @@ def nats(folder: Path) -> Iterator[int]:
 async def test_dsx_reaches_nats_by_mqtt_3_1_1_whole(plan, tmp_path):
     with nats(tmp_path) as port, heard(port, "BMS/#", tmp_path) as path:
         dsx = Dsx(plan)
-        link = Link(settings(plan, port, "dsx"), dsx)
+        link = linked(plan, port, "dsx", dsx)
         pod = Pod(plan, [link])
         expected = {f"BMS/v1/PUB/Metadata/{tag.tail}" for tag in dsx.tags}
         expected |= {f"BMS/v1/PUB/Value/{tag.tail}" for tag in dsx.tags if tag.sources or tag.key}
@@ -192,7 +186,7 @@ def capture(plan, tmp_path_factory) -> list[tuple[str, bytes]]:
     async def played() -> list[tuple[str, bytes]]:
         with broker() as port, heard(port, "spBv1.0/#", folder) as path:
             await asyncio.sleep(0.5)
-            pod = Pod(plan, [Link(settings(plan, port, "sparkplug", "3.1.1"), Sparkplug(plan, "0.1.0"))])
+            pod = Pod(plan, [linked(plan, port, "sparkplug", Sparkplug(plan, "0.1.0"))])
             async with running(pod):
                 await until(lambda: sum("DBIRTH" in topic for topic, _, _ in lines(path)) == len(list(plan.devices)))
                 pod.refresh(-7.25)
@@ -280,8 +274,7 @@ async def test_all_four_contracts_stand_beside_each_other(plan, tmp_path):
             "sparkplug": Sparkplug(plan, "0.1.0"),
             "homeassistant": HomeAssistant(plan, "0.1.0", root),
         }
-        protocol = {"sparkplug": "3.1.1"}
-        links = {n: Link(settings(plan, port, n, protocol.get(n, "auto")), p) for n, p in publishers.items()}
+        links = {name: linked(plan, port, name, publisher) for name, publisher in publishers.items()}
         pod = Pod(plan, list(links.values()))
         async with running(pod):
             await until(lambda: all(link.connected for link in links.values()))
