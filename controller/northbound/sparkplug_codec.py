@@ -1,13 +1,14 @@
 """Sparkplug B payloads: the part of the protobuf message that an edge node writes and reads (pure).
 
 Field numbers are those of the payload definition in Sparkplug 3.0.0, chapter 6; they stand below beside their use. Data
-sets, templates and metadata are skipped when read and never written. Docs: decisions/0017-sparkplug-codec.md.
+sets, templates and metadata are skipped when read and never written. Docs: decisions/0018-sparkplug-codec.md.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, FLOAT, DOUBLE, BOOLEAN, STRING = range(1, 13)
@@ -51,6 +52,7 @@ class Payload(NamedTuple):
     metrics: tuple[Metric, ...]
 
 
+@lru_cache(maxsize=1024)
 def varint(number: int) -> bytes:
     """Return ``number``, zero or more, in base 128, least significant first."""
     if number < 0x80:
@@ -162,35 +164,36 @@ def as_number(value: Raw | None, datatype: int) -> float | None:
 
 
 def _metric(data: bytes) -> Metric:
-    found = Metric("", None)
-    null = False
-    for field, kind, value in _fields(data):
-        if isinstance(value, bytes):
-            if (field, kind) == (1, _BYTES):
-                found = found._replace(name=value.decode())  # UnicodeDecodeError is a ValueError
-            elif (field, kind) == (9, _BYTES):
-                found = found._replace(quality=_quality(value))
-            elif (field, kind) == (12, _FIXED32):
-                found = found._replace(value=float(_FLOAT.unpack(value)[0]))
-            elif (field, kind) == (13, _FIXED64):
-                found = found._replace(value=float(_DOUBLE.unpack(value)[0]))
-            elif (field, kind) == (15, _BYTES):
-                found = found._replace(value=value.decode())
-        elif field in (10, 11):
-            found = found._replace(value=value)
-        elif field == 14:
-            found = found._replace(value=bool(value))
-        elif field == 7:
-            null = bool(value)
-        elif field == 5:
-            found = found._replace(historical=bool(value))
-        elif field == 2:
-            found = found._replace(alias=value)
+    name, null, historical = "", False, False
+    alias = timestamp = datatype = quality = None
+    value: Raw | None = None
+    for field, kind, raw in _fields(data):
+        if isinstance(raw, bytes):
+            if kind == _BYTES and field == 1:
+                name = raw.decode()  # UnicodeDecodeError is a ValueError
+            elif kind == _FIXED64 and field == 13:
+                value = float(_DOUBLE.unpack(raw)[0])
+            elif kind == _FIXED32 and field == 12:
+                value = float(_FLOAT.unpack(raw)[0])
+            elif kind == _BYTES and field == 15:
+                value = raw.decode()
+            elif kind == _BYTES and field == 9:
+                quality = _quality(raw)
         elif field == 3:
-            found = found._replace(timestamp=value)
+            timestamp = raw
+        elif field in (10, 11):
+            value = raw
+        elif field == 14:
+            value = bool(raw)
         elif field == 4:
-            found = found._replace(datatype=value)
-    return found._replace(value=None) if null else found
+            datatype = raw
+        elif field == 2:
+            alias = raw
+        elif field == 7:
+            null = bool(raw)
+        elif field == 5:
+            historical = bool(raw)
+    return Metric(name, None if null else value, alias, timestamp, datatype, historical, quality)
 
 
 def _quality(data: bytes) -> int | None:
@@ -233,6 +236,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int, int | bytes]]:
 
 
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    if at < len(data) and data[at] < 0x80:
+        return data[at], at + 1
     number = 0
     for place, byte in enumerate(data[at : at + _VARINT_BYTES_MAX]):
         number |= (byte & 0x7F) << (7 * place)
