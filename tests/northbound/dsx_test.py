@@ -6,6 +6,8 @@ import itertools
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from controller.core.alarms import Alarm, AlarmRow, AlarmState
 from controller.core.commands import Outcome
@@ -254,3 +256,37 @@ def test_racks_go_one_in_five_seconds_unless_their_own_detector_is_wet(dsx, pict
 
 def test_subscriptions_reach_this_pod_only(dsx):
     assert set(dsx.subscriptions) == {f"BMS/v1/MEPAI/Value/+/+/{TAG}/#", f"BMS/v1/NICO/Value/+/+/{TAG}/#"}
+
+
+JSON = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=5), st.sampled_from([1, "1", 0, -1])
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=5), inner, max_size=3)),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(
+    st.one_of(
+        st.fixed_dictionaries({"value": JSON, "timestamp": st.one_of(JSON, st.just(WALL_MS)), "quality": JSON}),
+        st.dictionaries(st.sampled_from(["value", "timestamp", "quality", "x"]), JSON),
+        JSON,
+    ),
+    st.sampled_from([SETPOINT, ISOLATE % 2, BEAT % ("MEPAI", "MEPAI")]),
+)
+def test_whatever_comes_only_a_finite_number_of_good_quality_asks_anything(dsx, body, topic):
+    beat(dsx, "MEPAI", T0)
+    beat(dsx, "NICO", T0)
+    for command in dsx.received(Arrived(topic, json.dumps(body).encode(), False, 1, WALL_MS), T0 + 5):
+        assert body["quality"] in (1, "1")
+        assert not isinstance(body["quality"], bool)
+        assert abs(body["timestamp"] - WALL_MS) < 60_000
+        assert command.operation in ("set", "relinquish", "heartbeat")
+        if command.operation == "set":
+            assert -1e15 <= command.value <= 1e15
+    for command in dsx.pending(T0 + 7.5):
+        assert (command.operation, body["value"]) == ("isolate", 1)
+    dsx.connected(WALL_MS)
+    dsx.received(arrived(ISOLATE % 2, T0 + 8, 0), T0 + 8)  # the next example starts without a request
