@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any
 
 from controller.clock import SystemClock
-from controller.config.plan import Plan, load_plan
+from controller.config.plan import load_plan
 from controller.core.engine import View
 from controller.core.image import freeze
 from controller.core.pod import pod_points
 from controller.core.points import Kind, Point, Reading, Value, good
-from controller.northbound.dsx import Dsx
-from controller.northbound.homeassistant import HomeAssistant
-from controller.northbound.native import Native
-from controller.northbound.publisher import Publisher
+from controller.northbound.publishers import PUBLISHERS, Context
 from controller.northbound.snapshot import snapshot
-from controller.northbound.sparkplug import Sparkplug
 from hil.bench.child import Child, Orders
 from hil.bench.master import quiet
 from hil.bench.publish import BOOT, broker, linked
@@ -30,12 +26,6 @@ NAME = "publish-cost"
 VERSION = "bench"
 SETTLE_S = 20.0  # births, discovery and metadata are out by then
 ALL_BAR, NATIVE_BAR = 0.15, 0.03
-PUBLISHERS: Mapping[str, Callable[[Plan, str], Publisher]] = {
-    "native": lambda plan, root: Native(plan, VERSION, root, boot=BOOT),
-    "dsx": lambda plan, _: Dsx(plan),
-    "sparkplug": lambda plan, _: Sparkplug(plan, VERSION),
-    "homeassistant": lambda plan, root: HomeAssistant(plan, VERSION, root),
-}
 
 
 def changed(point: Point, second: int) -> Value:
@@ -61,7 +51,7 @@ async def serve(spec: tuple[tuple[str, ...], int, bool]) -> tuple[int, Orders]:
     clock = SystemClock()
     points = {**plan.pod.points, **pod_points(plan.pod)}
     readable = [point for point in plan.pod.points.values() if point.readable]
-    links = [linked(plan, port, name, PUBLISHERS[name](plan, "bench")) for name in names]
+    links = [linked(plan, port, name, PUBLISHERS[name](Context(plan, VERSION, BOOT, root="bench"))) for name in names]
     inbox: dict[str, Reading] = {}
 
     async def scans() -> None:
