@@ -21,6 +21,7 @@ from hil.desk import Desk
 from hil.keyboard import Menu, keys
 from hil.monitor import Monitor, Picture
 from hil.page.server import Page, served
+from hil.procedures.run import add_commands as add_procedure_commands
 from hil.report import add_commands as add_report_commands
 from hil.runner import REFERENCE_POD, STOP_MAX_S, Bench
 from hil.wire.tcp import LOOPBACK
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--enclosure", type=Path, default=REFERENCE_POD, help="enclosure file; default: %(default)s")
     demo.set_defaults(run=_demo)
     add_report_commands(commands)
+    add_procedure_commands(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)
     return code
