@@ -133,7 +133,7 @@ def layout(plan: Plan) -> dict[str, Any]:
     return {
         "name": plan.name,
         "site": plan.site,
-        "root": plan.mqtt.root,
+        "root": plan.native.root,
         "pumps": pod.tcs.pumps,
         "valve": pod.tcs.valve,
         "fws_pumps": pod.fws.pumps,

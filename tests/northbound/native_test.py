@@ -43,7 +43,13 @@ def of_device(messages):
 
 def test_first_scan_tells_everything(native, picture, plan):
     messages = native.messages(picture(T0), T0)
-    names = {*(device.name for device in plan.devices), *(bus.name for bus in plan.buses), "pod", "controller"}
+    names = {
+        *(device.name for device in plan.devices),
+        *(bus.name for bus in plan.buses),
+        "pod",
+        "controller",
+        "link_native",
+    }
     expected = {"meta", "state", "alarms", *(f"dev/{n}" for n in names), *(f"meta/{n}" for n in names)}
     assert set(topics(messages)) == expected
     assert len(messages) == len(expected)
