@@ -54,7 +54,7 @@ def plan():
 def settings(plan, port: int, name: str, protocol: str = "auto"):
     """Return the settings of a link to a broker of ours."""
     change = {"host": LOOPBACK, "port": port, "client_id": name, "protocol": protocol}
-    return plan.mqtt.model_copy(update=change)
+    return plan.links["native"].model_copy(update=change)
 
 
 class Pod:
@@ -272,7 +272,7 @@ def test_protobuf_of_pysparkplug_reads_every_metric(capture, tmp_path):
 
 async def test_all_four_contracts_stand_beside_each_other(plan, tmp_path):
     """One broker, four links; a new subscriber finds the native tree, DSX metadata and the discovery retained."""
-    root = plan.mqtt.root
+    root = plan.native.root
     with broker() as port:
         publishers = {
             "native": Native(plan, "0.1.0", boot=1),
