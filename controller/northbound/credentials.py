@@ -14,6 +14,17 @@ from controller.config.enclosure import Tls
 SECRET_MAX: Final = 4096  # bytes of a password file
 
 
+class _ClosingSocket(ssl.SSLSocket):
+    """The MQTT library leaves a socket open whose handshake failed."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 class CredentialError(Exception):
     """A credential is not there or can't be used; the text names it and never shows what is in it."""
 
@@ -56,6 +67,7 @@ def tls_context(tls: Tls, directory: Path | None) -> ssl.SSLContext:
         CredentialError: a file is not there, or is not what its name says.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.sslsocket_class = _ClosingSocket
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     wanted = tls.ca
     try:

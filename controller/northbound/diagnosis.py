@@ -101,6 +101,8 @@ def _unreachable(chain: list[BaseException], attempt: Attempt) -> str:
             return f"host name not known: {found.strerror}"
         if isinstance(found, ConnectionRefusedError):
             return "nothing listens there: connection refused"
+        if isinstance(found, ConnectionResetError) and attempt.tls and not attempt.accepted:
+            return "connection reset during the TLS handshake: does the broker speak TLS at this port?"
         if isinstance(found, TimeoutError):
             return "no answer: connecting timed out"
     text = str(attempt.error) or type(attempt.error).__name__

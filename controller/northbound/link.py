@@ -298,7 +298,8 @@ class Link:
             entering.result()
         except BaseException:
             # aiomqtt connects in a thread that can't be stopped (5 s at most), and leaves a failed socket open.
-            while client._client.socket() is None and not entering.done():  # noqa: ASYNC110 - nothing to wait on
+            failed_socket = self._heard.failed.is_set()
+            while client._client.socket() is None and not failed_socket and not entering.done():  # noqa: ASYNC110 - nothing to wait on
                 await asyncio.sleep(CONNECT_POLL_S)
             entering.cancel()
             await asyncio.gather(entering, return_exceptions=True)

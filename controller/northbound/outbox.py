@@ -206,9 +206,10 @@ class Outbox:
                     "INSERT INTO lost VALUES (?, ?) ON CONFLICT (class) DO UPDATE SET count = count + excluded.count",
                     [(CLASSES.index(kind), count) for kind, count in lost.items()],
                 )
-        for kind, count in lost.items():
-            kept[kind] -= count
-            self.lost[kind] += count
+        with self._lock:
+            for kind, count in lost.items():
+                kept[kind] -= count
+                self.lost[kind] += count
         self.kept, self.kept_bytes = kept, size - freed
         return True
 
