@@ -7,7 +7,7 @@ import ssl
 
 import pytest
 
-from controller.core.alarms import LINK_CAUSES
+from controller.core.alarm_rows import LINK_CAUSES
 from controller.northbound.credentials import CredentialError
 from controller.northbound.diagnosis import FLAPS, Attempt, Cause, diagnose
 
