@@ -61,8 +61,8 @@ class Controls:
     menu: Menu
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line of the bench and return its exit code."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the command line of the bench."""
     parser = argparse.ArgumentParser(prog="python -m hil", description="The bench of Podkeeper.")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="run a whole emulated pod with its controller")
@@ -72,7 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.set_defaults(run=_demo)
     add_report_commands(commands)
     add_procedure_commands(commands)
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line of the bench and return its exit code."""
+    options = command_line().parse_args(arguments)
     code: int = options.run(options)
     return code
 
