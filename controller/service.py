@@ -23,26 +23,31 @@ from controller.console.server import serve
 from controller.console.tty import serve_tty
 from controller.core.commands import Command, Operation, Outcome
 from controller.core.engine import Effects, Engine, View
-from controller.core.pod import Pod
+from controller.core.pod import LINK_DEVICE, Pod
 from controller.core.points import Point, Reading, good
 from controller.fieldbus.bus import BusWorker
 from controller.fieldbus.door import door_of, serve_door
 from controller.fieldbus.frames import Request
 from controller.fieldbus.guard import needed_points, objection, owned_points
+from controller.northbound.journal import Journal
 from controller.northbound.link import Link
-from controller.northbound.native import Native
+from controller.northbound.outbox import Outbox
+from controller.northbound.publisher import Message
+from controller.northbound.publishers import PUBLISHERS, Context
 from controller.northbound.snapshot import snapshot
 from controller.store import Store
 from controller.systemd import Notifier
 
 COMMANDS_MAX = 64
 COMMAND_TTL_S = 5.0
+BD_SEQ = "sparkplug_bd_seq"  # key in the store
 EARLY_SCAN_S = 0.02  # a chattering safety input may not turn the scan into a busy loop
 CONSOLE_BAUD = 115200
 CANCEL_AGAIN_S = 1.0  # a library may swallow a cancel; it is said again
 EDGE_RESTART_S = 5.0
 RECENT_S = 600.0  # how long a late scan or a failed edge keeps its alarm up
 RECENT_MAX = 1000
+FAULTS_LOGGED_EVERY = 1000
 FAREWELL_S = 3.0  # how long a stopping controller may take to say so to its broker
 
 Edge = Callable[[], Awaitable[None]]
@@ -80,8 +85,12 @@ class Service:
         for worker in self._workers:
             worker.tools.kept = needed_points(plan.pod)
         self._writers = {point: worker for worker in self._workers for point in worker.points}
-        self._link = Link(plan.mqtt, Native(plan, self.about["version"], boot=self._boot), clock=self._clock)
-        self._notifier = Notifier(os.environ if environ is None else environ)
+        self._journal = Journal(plan.native.root, self._boot)
+        self._environ = os.environ if environ is None else environ
+        self._bd_seq = self._store.load().get(BD_SEQ, -1)
+        self._links = [self._link(name) for name in plan.links]
+        self._from_links: list[Command] = []
+        self._notifier = Notifier(self._environ)
         self._commands: dict[Command, asyncio.Future[Outcome]] = {}
         self._view: View | None = None
         self._saved: dict[str, object] = {}
@@ -126,9 +135,7 @@ class Service:
 
     def links(self) -> Mapping[str, str]:
         """Return how each link to the outside stands, and what went wrong on each bus, in words."""
-        link = self._link
-        state = f"connected, MQTT {link.protocol}" if link.connected else f"not connected: {link.last_error}"
-        words = {"mqtt": f"{state}; {link.published} published, {link.dropped} dropped, {link.connects} connects"}
+        words = {f"mqtt {link.name}": link.in_words() for link in self._links}
         return words | {worker.name: told for worker in self._workers if (told := worker.in_words())}
 
     # What tools see of it (fieldbus.door.Host).
@@ -151,16 +158,23 @@ class Service:
         gc.collect()
         gc.freeze()  # the plan and the imports live as long as the process: keep them out of every collection
         _log.info("started", boot=self._boot, **self.about)
+        self._tell_links([self._journal.noted("start", "controller", self._clock.wall_ms(), self.about)])
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(self._kept_up(name, edge), name=name) for name, edge in self._edges()}
             await self._scan_until(stopping)
             self._notifier.stopping()
-            self._link.close()
-            await asyncio.wait({tasks["mqtt"]}, timeout=FAREWELL_S)
+            self._tell_links([self._journal.noted("stop", "controller", self._clock.wall_ms())])
+            for link in self._links:
+                link.close()
+            if self._links:
+                await asyncio.wait({tasks[f"mqtt {link.name}"] for link in self._links}, timeout=FAREWELL_S)
             while left := [task for task in tasks.values() if not task.done()]:
                 for task in left:
                     task.cancel()
                 await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        for link in self._links:
+            if link.outbox:
+                link.outbox.close()
         self._store.close()
         self._notifier.close()
         _log.info("stopped; equipment is left as it is")
@@ -169,7 +183,8 @@ class Service:
         console = self._plan.console
         for worker in self._workers:
             yield f"bus {worker.name}", worker.run
-        yield "mqtt", self._link.run
+        for link in self._links:
+            yield f"mqtt {link.name}", link.run
         yield "console", partial(serve, Path(console.socket), self)
         yield "tools", partial(serve_door, door_of(console.socket), self)
         if console.tty:
@@ -219,24 +234,66 @@ class Service:
 
     def _scan(self, now: float) -> None:
         commands, self._commands = self._commands, {}
-        effects = self._engine.step(now, self._inbox, list(commands))
+        asked = [*commands, *self._from_links]
+        effects = self._engine.step(now, self._inbox, asked)
         self._scans += 1
         self._view = effects.view
         for write in effects.writes:
             self._writers[write.point].submit(write)
         answers = {outcome.id: outcome for outcome in effects.outcomes}
-        for command, future in commands.items():
+        for command in asked:
             answer = answers[command.id]
-            _log.info(
-                "command", principal=command.principal, operation=command.operation, target=command.target,
-                accepted=answer.accepted, code=answer.code,
-            )  # fmt: skip
-            if not future.done():
+            if command.operation != "heartbeat":
+                _log.info(
+                    "command", principal=command.principal, operation=command.operation, target=command.target,
+                    accepted=answer.accepted, code=answer.code,
+                )  # fmt: skip
+                self._tell_links([self._journal.command(command, answer, self._clock.wall_ms())])
+            future = commands.get(command)
+            if future and not future.done():
                 future.set_result(answer)
         self._tell(effects)
-        self._link.scan(snapshot(effects.view, self._clock.wall_ms(), self._boot), now)
+        self._publish(effects, now)
         if self._scans == 1:
             self._notifier.ready()
+
+    def _link(self, name: str) -> Link:
+        """Return one link with its publisher and its outbox."""
+        plan, settings = self._plan, self._plan.links[name]
+        folder = self._environ.get("CREDENTIALS_DIRECTORY")
+        outbox = Outbox(plan.state_dir / f"outbox-{name}.sqlite", settings.outbox) if settings.outbox else None
+        made_of = Context(plan, self.about["version"], self._boot, self._bd_seq, self._keep_bd_seq)
+        publisher = PUBLISHERS[settings.publisher](made_of)
+        credentials = Path(folder) if folder else None
+        return Link(settings, publisher, name=name, outbox=outbox, credentials=credentials, clock=self._clock)
+
+    def _publish(self, effects: Effects, now: float) -> None:
+        """Let every link see this scan. What goes wrong there is a fault of that link alone."""
+        picture = snapshot(effects.view, self._clock.wall_ms(), self._boot)
+        moved = [self._journal.moved(effects.transition, picture)] if effects.transition else []
+        self._tell_links([*moved, *self._journal.alarms(effects.alarms, picture)])
+        self._from_links = []
+        for link in self._links:
+            try:
+                link.answered(effects.outcomes, picture.wall_ms)
+                arrived = link.scan(picture, now)
+                room = COMMANDS_MAX - len(self._from_links)
+                self._from_links += arrived[:room]
+                link.answered([_busy(command) for command in arrived[room:]], picture.wall_ms)
+            except Exception:
+                self._edge_faults += 1
+                self._recent_faults.append(now)
+                if self._edge_faults % FAULTS_LOGGED_EVERY == 1:
+                    _log.exception("a publisher failed", link=link.name, faults=self._edge_faults)
+
+    def _tell_links(self, events: list[Message]) -> None:
+        """Hand events to the links of the native tree; no other contract has a journal."""
+        for link in self._links:
+            if self._plan.links[link.name].publisher == "native":
+                link.offer(events)
+
+    def _keep_bd_seq(self, number: int) -> None:
+        self._bd_seq = number  # on its way to the disk with the next scan's changes
 
     def _tell(self, effects: Effects) -> None:
         """Log what happened in this scan; nothing is logged when nothing happened."""
@@ -266,12 +323,19 @@ class Service:
             "scan_time": round(1000 * took_s, 2),
             "edge_faults": self._edge_faults,
         }
+        for link in self._links:
+            points = link.readings(now)
+            self._inbox.update({f"{LINK_DEVICE}{link.name}.{name}": good(value, now) for name, value in points.items()})
         self._inbox["controller.store_failing"] = good(bool(self._store.problem), now)
         self._inbox.update({f"controller.{name}": good(float(value), now) for name, value in numbers.items()})
 
     async def _store_changes(self) -> None:
         self._engine.wall_offset_s = self._clock.wall_ms() / 1000 - self.now()
-        saved = self._engine.saved()
+        saved = {**self._engine.saved(), BD_SEQ: self._bd_seq}
         if saved != self._saved:
             self._saved = saved
             await self._store.save(saved)
+
+
+def _busy(command: Command) -> Outcome:
+    return Outcome(command.id, command.principal, "rejected", "busy", "too many commands are waiting")

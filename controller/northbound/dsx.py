@@ -90,6 +90,8 @@ class Dsx:
         ValueError: the table names a point that the pod does not have.
     """
 
+    leaving = False
+
     def __init__(self, plan: Plan) -> None:
         if plan.dsx is None:
             raise ValueError("there is no table [dsx]")

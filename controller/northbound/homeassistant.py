@@ -55,6 +55,8 @@ class HomeAssistant:
         root: of the native tree.
     """
 
+    leaving = False
+
     def __init__(self, plan: Plan, version: str, root: str) -> None:
         if plan.homeassistant is None:
             raise ValueError("there is no table [homeassistant]")

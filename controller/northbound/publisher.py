@@ -47,7 +47,10 @@ class Publisher(Protocol):
 
     Attributes:
         subscriptions: topic filters to subscribe with QoS 1 on each connection.
+        leaving: True when the link is to disconnect in good order and to connect anew.
     """
+
+    leaving: bool
 
     @property
     def subscriptions(self) -> tuple[str, ...]: ...

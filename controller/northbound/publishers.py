@@ -34,7 +34,7 @@ class Context:
 
 
 def _homeassistant(given: Context) -> Publisher:
-    return HomeAssistant(given.plan, given.version, given.root or given.plan.mqtt.root)
+    return HomeAssistant(given.plan, given.version, given.root or given.plan.native.root)
 
 
 PUBLISHERS: Final[Mapping[str, Callable[[Context], Publisher]]] = {

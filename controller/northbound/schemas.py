@@ -72,7 +72,7 @@ ALARM: Final = record(
     {
         **HEAD,
         "id": TEXT,
-        "occ": {"type": ["string", "null"]},
+        "occ": {"type": ["string", "null"], "description": "null while it was put aside before it ever came"},
         "point": TEXT,
         "title": TEXT,
         "priority": PRIORITY,

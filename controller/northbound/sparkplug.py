@@ -177,7 +177,6 @@ class Sparkplug:
         self._host_ts = -1
         self._birth_due = False
         self._born_at = -math.inf
-        self._said: list[Message] = []
         self._number = 0
         self.leaving = False
         self.refused = 0
@@ -216,9 +215,9 @@ class Sparkplug:
     def messages(self, snapshot: Snapshot, now: float) -> list[Message]:
         """Return what is due at monotonic ``now``. Call once a scan."""
         due = self._look(snapshot, now)
-        out, self._said = self._said, []
         if not self._host_online:
-            return out
+            return []
+        out: list[Message] = []
         if self._birth_due and now - self._born_at >= REBIRTH_SPACING_S:
             self._birth_due, self._born_at = False, now
             out.append(self._node_birth(snapshot, now))
@@ -367,7 +366,6 @@ class Sparkplug:
         self._host_ts = stamp
         if self._host_online and not online:
             self.leaving = True
-            self._said.append(self._death(arrived.wall_ms))
         elif online and not self._host_online:
             self._birth_due, self._born_at = self._online, -math.inf
         self._host_online = online

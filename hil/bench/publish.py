@@ -96,7 +96,7 @@ class Edge:
 
     def __init__(self, plan: Plan, inbox: Mapping[str, Reading]) -> None:
         self._plan, self._inbox, self._clock = plan, inbox, SystemClock()
-        self.link = Link(plan.mqtt, Native(plan, "bench", boot=BOOT))
+        self.link = Link(plan.links["native"], Native(plan, "bench", boot=BOOT))
         self._points: Mapping[str, Point] = {**plan.pod.points, **pod_points(plan.pod)}
 
     async def run(self) -> None:
@@ -119,7 +119,7 @@ def linked(plan: Plan, port: int, name: str, publisher: Publisher) -> Link:
     """Return a link of a publisher to a broker on the loopback; Sparkplug speaks MQTT 3.1.1."""
     protocol = "3.1.1" if name == "sparkplug" else "auto"
     change = {"host": LOOPBACK, "port": port, "client_id": name, "protocol": protocol}
-    return Link(plan.mqtt.model_copy(update=change), publisher)
+    return Link(plan.links["native"].model_copy(update=change), publisher, name=name)
 
 
 async def _collect(port: int, topic: str) -> tuple[None, Orders]:

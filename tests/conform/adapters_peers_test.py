@@ -266,7 +266,7 @@ def test_protobuf_of_pysparkplug_reads_every_metric(capture, tmp_path):
 
 async def test_all_four_contracts_stand_beside_each_other(plan, tmp_path):
     """One broker, four links; a new subscriber finds the native tree, DSX metadata and the discovery retained."""
-    root = plan.mqtt.root
+    root = plan.native.root
     with broker() as port:
         publishers = {
             "native": Native(plan, "0.1.0", boot=1),

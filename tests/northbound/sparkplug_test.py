@@ -383,7 +383,13 @@ def test_tck_id_message_flow_edge_node_birth_publish_phid_wait(plan, picture):
     assert not session.node.leaving
     session.node.received(host(False, 101), session.now)
     assert session.node.leaving
-    assert [said.verb for said in session.scan(2)] == ["NDEATH"]
+    assert session.scan(2) == []
+    assert [read(message).verb for message in session.node.farewell(WALL_MS)] == ["NDEATH"]
+    session.connect()
+    assert not session.node.leaving
+    assert session.scan(1) == []
+    session.node.received(host(True, 102), session.now)
+    assert session.scan(0.2)[0].verb == "NBIRTH"
 
 
 def test_history_keeps_its_times_and_is_marked(session):
