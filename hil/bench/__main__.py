@@ -11,6 +11,7 @@ from types import ModuleType
 
 from hil.bench import (
     dead_units,
+    dsx_conformance,
     fleet,
     fuzz_replies,
     poll_cost,
@@ -34,6 +35,7 @@ MODULES: tuple[ModuleType, ...] = (
     poll_cost,
     publish_cost,
     fleet,
+    dsx_conformance,
     wrong_values,
     dead_units,
     write_latency,
@@ -41,7 +43,8 @@ MODULES: tuple[ModuleType, ...] = (
     tcp_rate,
     fuzz_replies,
 )
-ALONE = {fuzz_replies.NAME}  # taken only when named: its ten minutes change little from day to day
+# Taken only when named: their ten minutes change little from day to day.
+ALONE = {fuzz_replies.NAME, dsx_conformance.NAME}
 MEASUREMENTS: Mapping[str, Measure] = {module.NAME: module.measure for module in MODULES}
 
 
