@@ -109,6 +109,7 @@ def load_plan(path: Path) -> Plan:
     rows = dict(_rows(document, profiles))
     problems += _reference_problems(document, profiles, rows)
     problems += _device_problems(document, profiles)
+    problems += _dsx_problems(document, rows)
     if problems or enclosure is None:
         raise ConfigError(problems)
     return _build(document, enclosure, profiles)
@@ -184,6 +185,27 @@ def _device_problems(document: Document, profiles: Mapping[str, Profile]) -> Ite
             if not row.get("source"):
                 remedy = "required: which terminal of which module it is wired to"
                 yield document.problem((*here, "points", name, "source"), None, remedy)
+
+
+def _dsx_problems(document: Document, rows: Mapping[str, Row]) -> Iterator[Problem]:
+    """Return what ``[dsx]`` names and the pod does not have."""
+    table = document.data.get("dsx")
+    if not isinstance(table, dict):
+        return
+    racks = _tables(document.data, "racks")
+    for name in _tables(table, "points"):
+        if name not in rows:
+            remedy = "no such point; points are written device.point"
+            yield document.problem(("dsx", "points", name, "object"), name, remedy)
+    for name in _tables(table, "objects"):
+        if name not in racks and name not in _tables(document.data, "devices"):
+            yield document.problem(("dsx", "objects", name, "id"), name, "no such device or rack")
+    for key in ("rack_supply_temp", "rack_return_temp"):
+        point = table.get(key)
+        for rack in racks.values():
+            if isinstance(point, str) and point and f"{rack.get('valve')}.{point}" not in rows:
+                yield document.problem(("dsx", key), point, f"{rack.get('valve')} has no such point")
+                break
 
 
 def _is_serial(buses: Any, name: str) -> bool:

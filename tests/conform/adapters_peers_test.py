@@ -298,3 +298,37 @@ def test_plans_without_the_tables_have_no_other_publishers(plan):
     for made in (lambda: Dsx(bare), lambda: Sparkplug(bare, ""), lambda: HomeAssistant(bare, "", "r")):
         with pytest.raises(ValueError, match="no table"):
             made()
+
+
+async def say(port: int, topic: str, body: object) -> None:
+    command = ["mosquitto_pub", "-h", LOOPBACK, "-p", str(port), "-t", topic, "-m", json.dumps(body), "-r", "-q", "1"]
+    await asyncio.to_thread(subprocess.run, command, check=True, timeout=10)
+
+
+async def test_a_sparkplug_node_leaves_with_its_primary_host_and_comes_back(plan, tmp_path):
+    """On the wire: silence until the host is online, NDEATH when it goes, a new connection with the next bdSeq."""
+    settings = plan.sparkplug.model_copy(update={"primary_host": "scada"})
+    guarded = dataclasses.replace(plan, sparkplug=settings)
+    with broker() as port, heard(port, "spBv1.0/factory/#", tmp_path) as path:
+        await asyncio.sleep(0.5)
+        link = linked(guarded, port, "sparkplug", Sparkplug(guarded, "0.1.0"))
+
+        def verbs(verb: str) -> list[int]:
+            """Return the bdSeq of each certificate of the node."""
+            payloads = [payload for topic, _, payload in lines(path) if topic.split("/")[2] == verb]
+            return [item.value for p in payloads for item in decode(p, 10_000).metrics if item.name == "bdSeq"]
+
+        async with running(Pod(guarded, [link])):
+            await until(lambda: link.connected)
+            await asyncio.sleep(1)
+            assert not lines(path)
+            await say(port, "spBv1.0/STATE/scada", {"online": True, "timestamp": 1000})
+            await until(lambda: verbs("NBIRTH") == [0])
+            await say(port, "spBv1.0/STATE/scada", {"online": False, "timestamp": 1001})
+            await until(lambda: verbs("NDEATH") == [0])
+            await until(lambda: link.connects == 2 and link.connected)
+            await asyncio.sleep(1)
+            assert verbs("NBIRTH") == [0]
+            await say(port, "spBv1.0/STATE/scada", {"online": True, "timestamp": 1002})
+            await until(lambda: verbs("NBIRTH") == [0, 1])
+        await until(lambda: verbs("NDEATH") == [0, 1])
