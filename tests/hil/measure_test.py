@@ -26,6 +26,9 @@ KEYS = ["name", "params", "value", "bar", "ok", "detail"]
 NAMES = {
     "rtu-utilisation", "rtu-map", "poll-cost", "wrong-values", "dead-units", "write-latency", "schedulability",
     "tcp-rate", "fuzz-replies",
+    "publish-cost",
+    "fleet",
+    "dsx-conformance",
 }  # fmt: skip
 
 
