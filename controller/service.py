@@ -71,7 +71,8 @@ class Service:
             self._store.problem
         ):  # a latched trip may be forgotten: racks that run are taken over, nothing starts by itself
             pod = replace(pod, autostart=False)
-        self._engine = Engine(pod, self._store.load(), self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._engine = Engine(pod, self._store.load(), now, self._boot, self._clock.wall_ms() / 1000 - now)
         self._inbox: dict[str, Reading] = {}
         self._safety = asyncio.Event()
         self._workers = [BusWorker(bus, self._inbox, self._clock, self._safety.set) for bus in plan.buses]
@@ -112,9 +113,12 @@ class Service:
     def now(self) -> float:
         return self._clock.monotonic()
 
-    async def submit(self, operation: Operation, target: str, principal: str) -> Outcome:
+    async def submit(
+        self, operation: Operation, target: str, principal: str, *, ttl_s: float = 0.0, reason: str = ""
+    ) -> Outcome:
         """Hand a command to the next scan and return what became of it."""
-        command = Command(str(uuid.uuid4()), principal, operation, target, self.now() + COMMAND_TTL_S)
+        expires = self.now() + COMMAND_TTL_S
+        command = Command(str(uuid.uuid4()), principal, operation, target, expires, ttl_s=ttl_s, reason=reason)
         if len(self._commands) >= COMMANDS_MAX:
             return Outcome(command.id, principal, "rejected", "busy", "too many commands are waiting")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
@@ -247,8 +251,13 @@ class Service:
             moved = effects.transition
             _log.warning("mode", source=moved.source, dest=moved.dest, cause=moved.cause)
             self._notifier.status(f"{moved.dest}: {moved.cause}")
-        for alarm in effects.alarms:
-            _log.warning("alarm", id=alarm.row.id, state=alarm.state.name, title=alarm.row.title, value=alarm.value)
+        for event in effects.alarms:
+            alarm = event.alarm
+            _log.warning(
+                "alarm", id=alarm.row.id, what=event.what, state=alarm.state.name, before=event.before.name,
+                source=event.source, user=event.user, comment=event.comment, occurrence=alarm.occurrence,
+                title=alarm.row.title, value=alarm.value,
+            )  # fmt: skip
         for denial in effects.denials:
             _log.warning("output denied", point=denial.point, value=denial.value, reason=denial.reason)
 
@@ -268,6 +277,7 @@ class Service:
         self._inbox.update({f"controller.{name}": good(float(value), now) for name, value in numbers.items()})
 
     async def _store_changes(self) -> None:
+        self._engine.wall_offset_s = self._clock.wall_ms() / 1000 - self.now()
         saved = self._engine.saved()
         if saved != self._saved:
             self._saved = saved

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from controller.core import loops, modes
-from controller.core.alarms import Alarm, AlarmState
+from controller.core.alarms import Alarm
 from controller.core.blocks import Ramp, vote
 from controller.core.image import Image
 from controller.core.pod import Pod
@@ -141,7 +141,7 @@ def loop_ready(pod: Pod, image: Image, standing: Iterable[Alarm]) -> bool:
     ratio = image.number("pod.flow_ratio", otherwise=None)
     error = image.number("pod.supply_temp_error", otherwise=None)
     margin = image.number("pod.dew_margin", otherwise=times.ready_dew_k)
-    critical = any(alarm.row.priority == "critical" and alarm.state is not AlarmState.RTN_UNACK for alarm in standing)
+    critical = any(alarm.row.priority == "critical" and (alarm.active or alarm.latched) for alarm in standing)
     return (
         ratio is not None
         and ratio >= times.ready_flow_pct

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.core import alarms, assess, loops, modes
+from controller.core.alarm_states import Alarm
 from controller.core.blocks import Delay, Ramp
-from controller.core.commands import Command, Outcome, judge
+from controller.core.commands import Command, Outcome, judge, rejected
 from controller.core.image import Image, freeze
 from controller.core.interlocks import Denial, Gate, Interlocks, Permits, Write
 from controller.core.pod import Pod, alarm_rows, interlock_rows, outputs, pod_points
@@ -60,11 +61,12 @@ class View:
     cause: str
     degraded: bool
     image: Image
-    alarms: tuple[alarms.Alarm, ...]
+    alarms: tuple[Alarm, ...]
     acting: tuple[str, ...]
     first_out: str
     missing: tuple[str, ...]
     machines: Mapping[str, str]
+    suppressed: tuple[Alarm, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ class Effects:
     writes: Sequence[Write]
     denials: Sequence[Denial] = ()
     outcomes: Sequence[Outcome] = ()
-    alarms: Sequence[alarms.Alarm] = ()
+    alarms: Sequence[alarms.AlarmEvent] = ()
     transition: modes.Transition | None = None
 
 
@@ -84,19 +86,27 @@ class _Requests:
     """What accepted commands ask of this scan."""
 
     operations: set[str] = field(default_factory=set)
-    changed: list[alarms.Alarm] = field(default_factory=list)
 
 
 class Engine:
     """The whole core. ``step`` is called once a scan and is the only way in."""
 
-    def __init__(self, pod: Pod, saved: Mapping[str, Any], now: float) -> None:
+    def __init__(
+        self, pod: Pod, saved: Mapping[str, Any], now: float, boot: int = 0, wall_offset_s: float | None = None
+    ) -> None:
+        """Go on from ``saved``.
+
+        Args:
+            boot: number of this start of the controller.
+            wall_offset_s: wall-clock minus monotonic seconds; None while the wall clock can't be trusted.
+        """
+        self.wall_offset_s = wall_offset_s
         self.pod = pod
         self.points = {**pod.points, **pod_points(pod)}
         self.modes = modes.Modes(now, str(saved.get("mode", "")))
         self.was_starting = str(saved.get("mode", "")).startswith("STARTUP")
-        self.alarms = alarms.Alarms(alarm_rows(pod))
-        self.alarms.restore(dict(saved.get("acked", {})), now)
+        self.alarms = alarms.Alarms(alarm_rows(pod), boot)
+        self.alarms.restore(dict(saved.get("alarms", {})), now, wall_offset_s)
         self.interlocks = Interlocks(interlock_rows(pod), saved.get("latched", ()))
         self.gate = Gate(outputs(pod), self.points, pod.protection.refresh_s)
         self.flow_loop = loops.FlowLoop(pod.tcs)
@@ -129,7 +139,7 @@ class Engine:
             machine.observe(image, now)
         image = self._assessed(image)
         requests, outcomes = self._judge(commands, now)  # 2
-        changed = [*requests.changed, *self.alarms.step(image, now)]  # 3
+        events = self.alarms.step(image, now)  # 3
         self.interlocks.step(
             assess.conditions(self.pod, image, self.modes.state), now, reset="reset" in requests.operations
         )  # 4
@@ -140,11 +150,15 @@ class Engine:
         demands = list(self._demands(image, now))  # 6
         writes, denials = self.gate.step(demands, self._permits(image, now), image, now)  # 7
         view = self._view(image, facts, now)  # 8
-        return Effects(view, writes, denials, outcomes, changed, transition)
+        return Effects(view, writes, denials, outcomes, events, transition)
 
     def saved(self) -> dict[str, Any]:
         """Return what must survive a restart."""
-        return {"mode": self.modes.state, "latched": self.interlocks.latched(), "acked": dict(self.alarms.saved())}
+        return {
+            "mode": self.modes.state,
+            "latched": self.interlocks.latched(),
+            "alarms": self.alarms.saved(self.wall_offset_s),
+        }
 
     def _assessed(self, image: Image) -> Image:
         """Return the image with what follows from it."""
@@ -156,6 +170,8 @@ class Engine:
         found["pod.racks_off"] = assess.reading(off, image.at)
         found |= assess.about_machines(pod, image, self.pumps, self.chillers, self.fws_pumps)
         found["pod.booting"] = good(image.at - self.booted_at < pod.startup.image_max_s, image.at)
+        figures = self.alarms.figures(image.at).items()
+        found |= {f"pod.{name}": good(figure, image.at) for name, figure in figures}
         return image.with_derived(found)
 
     def _judge(self, commands: Sequence[Command], now: float) -> tuple[_Requests, list[Outcome]]:
@@ -163,18 +179,28 @@ class Engine:
         outcomes = []
         for command in commands:
             outcome = judge(command, self.modes.state, now, self.alarms.ids)
+            if outcome.accepted:
+                outcome = self._about_alarms(command, now)
             outcomes.append(outcome)
             if not outcome.accepted:
                 continue
             requests.operations.add(command.operation)
             if command.operation == "start":
                 self.start_wanted = True
-            if command.operation == "ack":
-                requests.changed += self.alarms.ack(command.target, command.principal, now)
             if command.operation == "reset":
                 for machine in self.machines:
                     machine.reset(now)
         return requests, outcomes
+
+    def _about_alarms(self, command: Command, now: float) -> Outcome:
+        """Do what ``command`` asks of the alarms, if anything."""
+        answer = self.alarms.operate(
+            command.operation, command.target, command.principal, now, duration_s=command.ttl_s, reason=command.reason,
+            local=command.principal.startswith("console:"),
+        )  # fmt: skip
+        if answer.code:
+            return rejected(command, answer.code, answer.message)
+        return Outcome(command.id, command.principal, "accepted", message=answer.message, until=answer.until)
 
     def _facts(self, image: Image, operations: set[str], now: float) -> modes.Facts:
         pod, times = self.pod, self.pod.startup
@@ -354,4 +380,5 @@ class Engine:
             first_out=self.interlocks.first_out,
             missing=facts.missing,
             machines=machines,
+            suppressed=tuple(self.alarms.suppressed),
         )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.core import alarms, loops, modes
+from controller.core import loops, modes
+from controller.core.alarm_rows import Equipment, standard_rows
+from controller.core.alarm_states import AlarmRow
 from controller.core.interlocks import Output, Protection, Row
 from controller.core.points import Kind, Point, Value
 from controller.core.power import Power, Rack
@@ -13,6 +15,23 @@ from controller.core.power import Power, Rack
 COOLING_LOST_S = 1.0
 MIN_MOVE_PCT = 0.3
 PACE_S = 0.5
+ALARM_NUMBERS = (
+    ("alarms_standing", "{count}", 0.5),
+    ("alarms_unacked", "{count}", 0.5),
+    ("alarms_shelved", "{count}", 0.5),
+    ("alarms_suppressed", "{count}", 0.5),
+    ("alarms_out_of_service", "{count}", 0.5),
+    ("alarms_chattering", "{count}", 0.5),
+    ("alarms_stale", "{count}", 0.5),
+    ("alarm_rate", "{count}", 0.5),
+    ("alarm_rate_mean", "{count}", 0.1),
+    ("alarm_rate_peak", "{count}", 0.5),
+    ("alarm_flood_share", "%", 0.5),
+    ("alarm_critical_share", "%", 1.0),
+    ("alarm_high_share", "%", 1.0),
+    ("alarm_medium_share", "%", 1.0),
+    ("alarm_low_share", "%", 1.0),
+)
 BUS_COUNTERS = ("transactions", "timeouts", "errors")
 CONTROLLER_NUMBERS = (
     ("scans", "{count}", 5.0),
@@ -77,7 +96,9 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("chillers_running", "{count}", 0.5),
     ]  # fmt: skip
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
-    points += [Point("pod", "booting", Kind.FLAG), Point("controller", "store_failing", Kind.FLAG)]
+    points += [Point("pod", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in ALARM_NUMBERS]
+    points += [Point("pod", "booting", Kind.FLAG), Point("pod", "alarm_flood", Kind.FLAG)]
+    points += [Point("controller", "store_failing", Kind.FLAG)]
     points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
     for bus in sorted(set(pod.device_bus.values())):
         points += [Point(bus, name, Kind.FLAG, max_age_s=float("inf")) for name in ("online", "lost")]
@@ -106,10 +127,10 @@ def interlock_rows(pod: Pod) -> list[Row]:
     ]
 
 
-def alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
+def alarm_rows(pod: Pod) -> list[AlarmRow]:
     leaks = (*pod.protection.cdu_leak, *(point for rack in pod.racks for point in rack.leak))
-    return alarms.standard_rows(
-        alarms.Equipment(
+    return standard_rows(
+        Equipment(
             device_bus=pod.device_bus,
             device_class=pod.device_class,
             flags=frozenset(name for name, point in pod.points.items() if point.kind is Kind.FLAG),

@@ -173,7 +173,7 @@ def test_reset_tells_everything_again_and_empties_what_is_left_over(native, pict
 
 
 def test_alarm_record(native, picture):
-    alarm = Alarm(ROW, AlarmState.UNACK, 81.234, T0 - 3, occurrence=4)
+    alarm = Alarm(ROW, AlarmState.UNACK, 81.234, T0 - 3, occurrence=4, boot=17)
     record = body(native.messages(picture(T0, alarms=(alarm,)), T0), "alarm/pod_flow_low")
     assert record == {
         "ts": WALL_MS, "boot": 17, "id": "pod_flow_low", "occ": "17-4", "point": "pod/flow_ratio",
@@ -201,7 +201,7 @@ def test_alarm_summary(native, picture):
         Alarm(LEAK, AlarmState.RTN_UNACK, True, T0 - 5, T0 - 1),
     )
     summary = body(native.messages(picture(T0, alarms=alarms), T0), "alarms")
-    assert summary["state"] == {"B": 0, "C": 1, "D": 1}
+    assert summary["state"] == {"B": 0, "C": 1, "D": 1, "E": 0, "F": 0, "G": 0}
     assert summary["priority"] == {"critical": 1, "high": 1, "medium": 0, "low": 0}
     assert (summary["total"], summary["active"], summary["unacked"]) == (2, 1, 1)
     assert summary["newest"] == {"id": "leak_1_wet", "title": "Leak", "priority": "high", "t_active": WALL_MS - 5000}
