@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -11,7 +12,7 @@ from controller.core.points import Value
 Operation = Literal[
     "start", "stop", "reset", "energise", "maintain", "release",
     "ack", "shelve", "unshelve", "out_of_service", "return_to_service",
-    "set", "relinquish", "isolate", "lock", "unlock",
+    "set", "relinquish", "heartbeat", "isolate", "lock", "unlock",
 ]  # fmt: skip
 State = Literal["accepted", "applied", "confirmed", "rejected", "failed", "expired", "superseded"]
 Code = Literal[
@@ -78,32 +79,56 @@ class Outcome:
         return self.state in ("accepted", "applied", "confirmed")
 
 
-ALLOWED_MODES: Mapping[str, tuple[str, ...]] = {
+ALLOWED_MODES: Mapping[Operation, tuple[str, ...]] = {
     "start": ("OFF",),
     "stop": ("STARTUP", "NORMAL", "FAULT.limiting", "FAULT.cooling_lost"),
     "reset": ("",),
-    "ack": ("",),
-    "shelve": ("",),
-    "unshelve": ("",),
-    "out_of_service": ("",),
-    "return_to_service": ("",),
     "maintain": ("OFF",),
     "release": ("MAINTENANCE",),
     "energise": ("NORMAL",),
 }
+# What a person must stand at the pod for: a latch is reset after somebody has looked; who takes control gives it back.
+LOCAL_ONLY: frozenset[Operation] = frozenset(
+    ("reset", "maintain", "release", "lock", "unlock", "out_of_service", "return_to_service")
+)
+# What the local lock-out takes from everybody who is not at the pod. A wet rack may still be isolated.
+LOCKED_OUT: frozenset[Operation] = frozenset(("start", "stop", "energise", "set"))
 
 
-def judge(command: Command, mode: str, now: float, alarms: frozenset[str]) -> Outcome:
-    """Return whether ``command`` may act in ``mode``."""
-    if now > command.expires:
+def is_local(principal: str) -> bool:
+    """Return whether ``principal`` stands at the pod. Names of principals of the enclosure file have no colon."""
+    return principal.startswith("console:")
+
+
+def number(value: object) -> float | None:
+    """Return ``value`` as a finite float; None for whatever is not a number, flags and text too."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        found = float(value)
+    except OverflowError:
+        return None
+    return found if math.isfinite(found) else None
+
+
+def refused(command: Command, mode: str, now: float, locked_by: str) -> Outcome | None:
+    """Return the refusal of ``command`` that needs no look at its target, or nothing.
+
+    Args:
+        locked_by: who has taken local control; empty if nobody has.
+    """
+    operation = command.operation
+    if not now <= command.expires:
         return rejected(command, "expired", "came too late")
-    if command.operation not in ALLOWED_MODES:
-        return rejected(command, "unknown_target", f"nothing here can be asked to {command.operation}")
-    if not any(mode.startswith(allowed) for allowed in ALLOWED_MODES[command.operation]):
-        return rejected(command, "not_in_mode", f"{command.operation} is not possible in {mode}")
-    if command.operation == "ack" and command.target != "*" and command.target not in alarms:
-        return rejected(command, "unknown_target", f"no such alarm: {command.target}")
-    return Outcome(command.id, command.principal, "accepted")
+    if not is_local(command.principal):
+        if operation in LOCAL_ONLY:
+            return rejected(command, "forbidden", f"{operation} is only for the console of the pod")
+        if locked_by and operation in LOCKED_OUT:
+            return rejected(command, "local_lockout", f"local control taken by {locked_by}")
+    allowed = ALLOWED_MODES.get(operation)
+    if allowed is not None and not any(mode.startswith(prefix) for prefix in allowed):
+        return rejected(command, "not_in_mode", f"{operation} is not possible in {mode}")
+    return None
 
 
 def rejected(command: Command, code: Code, message: str) -> Outcome:

@@ -9,15 +9,17 @@ only when it changed beyond a deadband (at most once a second), when a quality c
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from json import JSONEncoder
 from typing import Any, Final, Literal, NamedTuple
 
 from controller.config.plan import DevicePlan, Plan
 from controller.core.alarms import Alarm, AlarmState
+from controller.core.commands import Command, Outcome
 from controller.core.pod import pod_points
 from controller.core.points import Kind, Point, Reading, Value
+from controller.northbound.publisher import STATE, TELEMETRY, Arrived, Message
 from controller.northbound.snapshot import (
     SIGNIFICANT_DIGITS,
     Sample,
@@ -61,15 +63,6 @@ DOCUMENTS: Final = (
 )
 
 encode: Final = JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-
-
-class Message(NamedTuple):
-    """One MQTT message as it is to be published."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = True
 
 
 @dataclass(slots=True)
@@ -134,7 +127,7 @@ class _Device:
             slot.value, slot.status = sample.value, sample.status
             points[slot.point.name] = _shown(sample, slot.places, snapshot)
         body = {**_head(snapshot), "seq": self._seq, "clk": snapshot.clock, "pts": points}
-        return Message(self._topic, encode(body).encode())
+        return Message(self._topic, encode(body).encode(), kind=TELEMETRY)
 
 
 class Native:
@@ -144,12 +137,14 @@ class Native:
         plan: the enclosure as configured.
         version: of the software.
         root: first levels of every topic; the configured one if empty.
+        boot: number of this start of the controller.
     """
 
-    def __init__(self, plan: Plan, version: str, root: str = "") -> None:
+    def __init__(self, plan: Plan, version: str, root: str = "", boot: int = 0) -> None:
         self._plan = plan
         self._version = version
-        self.root = root or plan.mqtt.root
+        self._boot = boot
+        self.root = root or plan.native.root
         points = by_device((*plan.pod.points.values(), *pod_points(plan.pod).values()))
         self._units = {point.id: point.unit for group in points.values() for point in group}
         self._places = {point.id: decimals(point.deadband) for group in points.values() for point in group}
@@ -157,40 +152,72 @@ class Native:
         shown = {name: tuple(point for point in group if point.readable) for name, group in points.items()}
         self._devices = [_Device(name, group, f"{self.root}/dev/{name}") for name, group in shown.items()]
         self._offset_ms: float | None = None
-        self.reset()
+        self._alarm_root = f"{self.root}/alarm/"
+        self._said: list[Message] = []
+        self._standing: tuple[Alarm, ...] | None
+        self._reset()
 
     @property
-    def alarm_filter(self) -> str:
-        """Topic filter of the retained alarm records, so that the link can find those of an earlier run."""
-        return f"{self.root}/alarm/+"
+    def subscriptions(self) -> tuple[str, ...]:
+        """The retained alarm records, so that those an earlier run left behind are found."""
+        return (f"{self._alarm_root}+",)
 
-    def reset(self, retained: Collection[str] = ()) -> None:
-        """Publish everything again at the next ``messages``: the connection is new.
+    def will(self, wall_ms: int) -> Message:
+        return self.status("lost", wall_ms)
 
-        Args:
-            retained: alarm topics the broker holds; those that no longer stand are emptied.
-        """
+    def connected(self, wall_ms: int) -> None:
+        """Publish everything again at the next ``messages``."""
+        self._reset()
+        self._said = [self.status("online", wall_ms)]
+
+    def farewell(self, wall_ms: int) -> list[Message]:
+        return [self.status("offline", wall_ms)]
+
+    def late(self, message: Message) -> Message | None:
+        """Return a document of a device under ``hist``: it has the times of its values, and is not retained."""
+        device = message.topic.removeprefix(f"{self.root}/dev/")
+        return message._replace(topic=f"{self.root}/hist/{device}", retain=False)
+
+    def received(self, arrived: Arrived, now: float) -> list[Command]:  # noqa: ARG002
+        """Take note of an alarm record that the broker has kept; what no longer stands is emptied."""
+        topic = arrived.topic
+        if topic.startswith(self._alarm_root) and arrived.retain and arrived.payload and topic not in self._published:
+            self._published[topic] = None
+            self._standing = None
+        return []
+
+    def pending(self, now: float) -> list[Command]:  # noqa: ARG002
+        return []
+
+    def answered(self, outcomes: Sequence[Outcome], wall_ms: int) -> None:
+        pass
+
+    def status(self, state: Literal["online", "offline", "lost"], wall_ms: int) -> Message:
+        """Return the document that tells whether the controller is there; ``lost`` is for the will only."""
+        body = {"state": state, "ts": wall_ms, "boot": self._boot, "ver": self._version}
+        return Message(f"{self.root}/status", encode(body).encode(), kind=STATE)
+
+    def _reset(self) -> None:
         self._fresh = True
-        self._published: dict[str, Alarm | None] = dict.fromkeys(retained)
+        self._published: dict[str, Alarm | None] = {}
         self._state_key: tuple[Any, ...] = ()
         self._state_at = float("-inf")
-        self._standing: tuple[Alarm, ...] | None = None
+        self._standing = None
         self._summary_at = float("-inf")
         for device in self._devices:
             device.reset()
-
-    def status(self, state: Literal["online", "offline", "lost"], wall_ms: int, boot: int) -> Message:
-        """Return the document that tells whether the controller is there; ``lost`` is for the will only."""
-        body = {"state": state, "ts": wall_ms, "boot": boot, "ver": self._version}
-        return Message(f"{self.root}/status", encode(body).encode())
 
     def messages(self, snapshot: Snapshot, now: float) -> list[Message]:
         """Return what is due at monotonic ``now``. Call once a scan."""
         if self._offset_ms is None or abs(snapshot.offset_ms - self._offset_ms) > CLOCK_JUMP_MS:
             if self._offset_ms is not None:  # every time published so far is wrong
-                self.reset(self._published)
+                published = dict.fromkeys(self._published)
+                self._reset()
+                self._published = published
             self._offset_ms = snapshot.offset_ms
-        out = [*self._meta] if self._fresh else []
+        out, self._said = self._said, []
+        if self._fresh:
+            out += self._meta
         self._fresh = False
         out += self._state(snapshot, now)
         out += self._alarms(snapshot, now)
@@ -225,7 +252,7 @@ class Native:
             "first_out": view.first_out,
             "machines": dict(view.machines),
         }
-        yield Message(f"{self.root}/state", encode(body).encode())
+        yield Message(f"{self.root}/state", encode(body).encode(), kind=STATE)
 
     def _alarms(self, snapshot: Snapshot, now: float) -> Iterator[Message]:
         standing = snapshot.view.alarms
@@ -234,16 +261,16 @@ class Native:
         elif now - self._summary_at < REFRESH_S:
             return
         self._standing, self._summary_at = standing, now
-        yield Message(f"{self.root}/alarms", encode(self._summary(snapshot)).encode())
+        yield Message(f"{self.root}/alarms", encode(self._summary(snapshot)).encode(), kind=STATE)
 
     def _alarm_records(self, snapshot: Snapshot) -> Iterator[Message]:
         standing = {f"{self.root}/alarm/{alarm.row.id}": alarm for alarm in snapshot.view.alarms}
         for topic, alarm in standing.items():
             if self._published.get(topic) != alarm:
-                yield Message(topic, encode(self._record(alarm, snapshot)).encode())
+                yield Message(topic, encode(self._record(alarm, snapshot)).encode(), kind=STATE)
         for topic in self._published:
             if topic not in standing:
-                yield Message(topic, b"")
+                yield Message(topic, b"", kind=STATE)
         self._published = dict(standing)
 
     def _record(self, alarm: Alarm, snapshot: Snapshot) -> dict[str, Any]:
@@ -324,11 +351,11 @@ class Native:
             "scan_s": plan.scan_s,
             "devices": inventory,
         }
-        yield Message(f"{self.root}/meta", encode(body).encode())
+        yield Message(f"{self.root}/meta", encode(body).encode(), kind=STATE)
         for name, group in points.items():
             described = {point.name: _described(point) for point in group}
             detail = {"schema": SCHEMA, "cfg_rev": plan.revision, "dev": name, **inventory[name], "pts": described}
-            yield Message(f"{self.root}/meta/{name}", encode(detail).encode())
+            yield Message(f"{self.root}/meta/{name}", encode(detail).encode(), kind=STATE)
 
 
 def _head(snapshot: Snapshot) -> dict[str, Any]:
