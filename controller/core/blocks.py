@@ -228,7 +228,8 @@ class _Channel:
     ejected: bool = False
     value: float | None = None
     changed_at: float = 0.0
-    others: float | None = None  # what the others said when it changed last
+    middle: float = 0.0  # what the others said when it changed last
+    others: tuple[int, ...] = ()  # and who they were
 
 
 @dataclass(slots=True)
@@ -266,28 +267,29 @@ class Vote:
 
     def _judge(self, place: int, channel: _Channel, values: Sequence[float | None], now: float) -> None:
         value = values[place]
-        rest = [float(values[other] or 0.0) for other in self._good(values) if other != place]
+        others = tuple(other for other in self._good(values) if other != place)
+        rest = [float(values[other] or 0.0) for other in others]
         middle = median(rest) if rest else None
         if value is None or middle is None:
             channel.holds.step(False, now)
             channel.deviates.step(False, now)
             return
-        frozen = self._frozen(channel, value, middle, now)
+        frozen = self._frozen(channel, value, others, middle, now)
         apart = abs(value - median([*rest, value])) > self.band
         if channel.ejected:
             back = channel.holds.step(abs(value - middle) <= self.band and not frozen, now)
             if back:
                 self.channels[place] = _Channel(
-                    LeakyDelay(self.eject_s), Delay(self.readmit_s), False, value, now, middle
+                    LeakyDelay(self.eject_s), Delay(self.readmit_s), False, value, now, middle, others
                 )
         elif (channel.deviates.step(apart and len(rest) >= 2, now) or frozen) and len(rest) >= 2:
             channel.ejected = True
             channel.holds = Delay(self.readmit_s)
 
-    def _frozen(self, channel: _Channel, value: float, middle: float, now: float) -> bool:
-        if value != channel.value or channel.others is None:
-            channel.value, channel.changed_at, channel.others = value, now, middle
-        return now - channel.changed_at >= self.frozen_s and abs(middle - channel.others) > self.moved
+    def _frozen(self, channel: _Channel, value: float, others: tuple[int, ...], middle: float, now: float) -> bool:
+        if value != channel.value or others != channel.others:
+            channel.value, channel.changed_at, channel.middle, channel.others = value, now, middle, others
+        return now - channel.changed_at >= self.frozen_s and abs(middle - channel.middle) > self.moved
 
     def _good(self, values: Sequence[float | None]) -> tuple[int, ...]:
         return tuple(
