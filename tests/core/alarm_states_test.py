@@ -1,0 +1,533 @@
+"""The state table of ISA-18.2, one transition after the other; then any order of them, with a restart in between."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from controller.core.alarm_states import HIDDEN, AlarmEvent
+from controller.core.alarm_watch import SHELVE_MAX_S
+from controller.core.alarms import SHELVED_MAX, Alarm, AlarmRow, Alarms, AlarmState
+from controller.core.image import Image
+from controller.core.points import Value, good
+from tests.core.model import quick_plan
+
+A, B, C, D, E, F, G = AlarmState
+ANN = "console:ann"
+
+
+def row(name: str, **more: object) -> AlarmRow:
+    return AlarmRow(name, f"io.{name}", "on", name, "high", "c", "a", **more)  # type: ignore[arg-type]
+
+
+class Plant:
+    """Flags and a clock around one set of alarms."""
+
+    def __init__(self, *rows: AlarmRow) -> None:
+        self.rows = rows
+        self.alarms = Alarms(rows, boot=1)
+        self.now = 1000.0
+        self.values: dict[str, Value] = {r.point: False for r in rows}
+        self.events: list[AlarmEvent] = []
+
+    def step(self, seconds: float = 0.0, **changed: Value) -> list[AlarmEvent]:
+        self.now += seconds
+        self.values |= {name.replace("__", "."): value for name, value in changed.items()}
+        readings = {name: good(value, self.now) for name, value in self.values.items()}
+        told = self.alarms.step(Image(readings, self.now), self.now)
+        self.events += told
+        return told
+
+    def settle(self, seconds: float = 10.0, **changed: Value) -> None:
+        """Change something and let every delay pass."""
+        self.step(0.0, **changed)
+        self.step(seconds)
+        self.step()
+
+    def alarm(self, name: str = "wet") -> Alarm | None:
+        found = [a for a in (*self.alarms.standing, *self.alarms.suppressed) if a.row.id == name]
+        return found[0] if found else None
+
+    def state(self, name: str = "wet") -> AlarmState:
+        alarm = self.alarm(name)
+        return alarm.state if alarm else A
+
+
+def brought_to(state: AlarmState, **more: object) -> Plant:
+    """Return a plant whose one alarm is in ``state``."""
+    plant = Plant(row("wet", on_delay_s=2.0, unless=("bus.lost",), **more))
+    plant.settle()
+    if state is not A:
+        plant.settle(io__wet=True)
+    if state is C:
+        assert plant.alarms.ack("wet", ANN, plant.now).ok
+    if state is D:
+        plant.settle(io__wet=False)
+    if state is E:
+        assert plant.alarms.shelve("wet", ANN, plant.now, reason="noise").ok
+    if state is F:
+        plant.settle(bus__lost=True)
+    if state is G:
+        assert plant.alarms.out_of_service("wet", ANN, plant.now, reason="order 7").ok
+    plant.step()
+    assert plant.state() is state
+    return plant
+
+
+Act = Callable[[Plant], object]
+ACTS: dict[str, Act] = {
+    "comes": lambda p: p.settle(io__wet=True),
+    "goes": lambda p: p.settle(io__wet=False),
+    "ack": lambda p: p.alarms.ack("wet", ANN, p.now),
+    "shelve": lambda p: p.alarms.shelve("wet", ANN, p.now, reason="noise", duration_s=60.0),
+    "unshelve": lambda p: p.alarms.unshelve("wet", ANN, p.now),
+    "cause": lambda p: p.settle(bus__lost=True),
+    "cause gone": lambda p: p.settle(bus__lost=False),
+    "out": lambda p: p.alarms.out_of_service("wet", ANN, p.now, reason="order 7"),
+    "back": lambda p: p.alarms.return_to_service("wet", ANN, p.now),
+    "hour": lambda p: p.settle(3601.0),
+    "reset": lambda p: p.alarms.reset(ANN, p.now),
+}
+TABLE = [
+    (A, "comes", B), (B, "ack", C), (B, "goes", D), (C, "goes", A), (D, "ack", A), (D, "comes", B),
+    *((state, "shelve", E) for state in (A, B, C, D)), *((state, "out", G) for state in (A, B, C, D, E, F)),
+    *((state, "cause", F) for state in (B, C, D)), (A, "cause", A), (E, "cause", E), (G, "cause", G),
+    (E, "unshelve", B), (E, "hour", B), (F, "cause gone", B), (G, "back", B), (F, "shelve", E),
+    (E, "ack", E), (F, "ack", F), (G, "ack", G), (A, "ack", A), (C, "ack", C), (G, "hour", G), (G, "shelve", G),
+    (E, "goes", E), (F, "goes", F), (G, "goes", G), (C, "hour", C), (D, "hour", D), (F, "hour", F),
+    *((state, "reset", state) for state in AlarmState), (A, "unshelve", A), (B, "back", B),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("before", "act", "after"), TABLE, ids=lambda x: x.letter if isinstance(x, AlarmState) else x)
+def test_transition(before: AlarmState, act: str, after: AlarmState) -> None:
+    plant = brought_to(before)
+    plant.events.clear()
+    ACTS[act](plant)
+    plant.step()
+    assert plant.state() is after
+    moves = [event for event in plant.events if event.before is not event.alarm.state]
+    assert bool(moves) == (before is not after)
+    if act in ("ack", "shelve", "unshelve", "out", "back", "reset"):
+        assert all((event.source, event.user) == ("operator", ANN) for event in plant.events)
+
+
+@pytest.mark.parametrize(("hidden", "back"), [(E, "unshelve"), (F, "cause gone"), (G, "back")])
+def test_what_went_while_hidden_comes_back_as_normal(hidden: AlarmState, back: str) -> None:
+    plant = brought_to(hidden)
+    plant.settle(io__wet=False)
+    ACTS[back](plant)
+    plant.step()
+    assert plant.state() is A
+
+
+def test_hidden_alarms_are_still_evaluated_and_logged() -> None:
+    plant = brought_to(E)
+    occurrence = (plant.alarm() or pytest.fail("gone")).occurrence
+    plant.settle(io__wet=False)
+    plant.settle(io__wet=True)
+    assert [(e.what, e.alarm.state, e.source) for e in plant.events[-2:]] == [
+        ("returned", E, "condition"),
+        ("came", E, "condition"),
+    ]
+    alarm = plant.alarm()
+    assert alarm
+    assert (alarm.active, alarm.count, alarm.occurrence, alarm.annunciated) == (True, 2, occurrence, False)
+
+
+def test_out_of_service_shows_before_shelved_and_shelving_ends_meanwhile() -> None:
+    plant = brought_to(E)
+    ACTS["out"](plant)
+    plant.step()
+    assert plant.state() is G
+    plant.alarms.return_to_service("wet", ANN, plant.now)
+    plant.step()
+    assert (plant.state(), (plant.alarm() or pytest.fail("gone")).reason) == (E, "noise")
+    ACTS["out"](plant)
+    plant.settle(3601.0)
+    assert plant.state() is G
+    ACTS["back"](plant)
+    assert plant.state() is B
+
+
+def test_a_suppressed_alarm_has_its_delay_to_go_after_the_cause() -> None:
+    plant = brought_to(F)
+    plant.step(bus__lost=False)
+    plant.step(1.9)
+    assert plant.state() is F
+    plant.step(0.1)
+    assert plant.state() is B
+    late = brought_to(F)
+    late.step(bus__lost=False, io__wet=False)
+    late.settle()
+    assert late.state() is A
+
+
+def test_limits_of_shelving() -> None:
+    plant = Plant(*(row(f"n{n}") for n in range(SHELVED_MAX + 1)), row("leak", safety=True))
+    alarms, now = plant.alarms, plant.now
+
+    def code(target: str, reason: str = "noise", duration_s: float = 0.0, *, local: bool = True) -> str:
+        return alarms.shelve(target, ANN, now, reason=reason, duration_s=duration_s, local=local).code
+
+    assert code("nobody") == "unknown_target"
+    assert code("*") == "unknown_target"
+    assert code("n0", " ") == "bad_request"
+    assert code("n0", "x" * 201) == "bad_request"
+    for bad in (-1.0, SHELVE_MAX_S + 0.1, float("nan"), float("inf")):
+        assert code("n0", duration_s=bad) == "out_of_range"
+    assert code("leak", local=False) == "forbidden"
+    assert alarms.out_of_service("leak", "bms", now, reason="x").code == "forbidden"
+    assert code("leak") == ""
+    assert alarms.unshelve("leak", ANN, now).ok
+    assert alarms.unshelve("leak", ANN, now).code == "not_in_mode"
+    assert alarms.return_to_service("leak", ANN, now).code == "not_in_mode"
+    assert alarms.shelve("n0", ANN, now, reason="noise").until == now + 3600.0
+    assert [code(f"n{n}") for n in range(1, SHELVED_MAX)] == [""] * (SHELVED_MAX - 1)
+    assert code(f"n{SHELVED_MAX}") == "busy"
+    assert code("n0", duration_s=60.0) == "", "shelving again needs no further place"
+
+
+def test_a_latched_alarm_waits_for_a_reset() -> None:
+    plant = brought_to(C, latched=True)
+    plant.settle(io__wet=False)
+    alarm = plant.alarm()
+    assert alarm
+    assert (alarm.state, alarm.latched, alarm.active) == (C, True, False)
+    plant.settle(io__wet=True)
+    assert plant.state() is B, "it came again"
+    plant.settle(io__wet=False)
+    assert plant.state() is B
+    plant.alarms.reset(ANN, plant.now)
+    assert plant.state() is D, "gone and reset, but nobody has acknowledged"
+    standing = brought_to(C, latched=True)
+    standing.alarms.reset(ANN, standing.now)
+    assert standing.state() is C, "its condition is there"
+    seen_nowhere = brought_to(A, latched=True)
+    seen_nowhere.alarms.shelve("wet", ANN, seen_nowhere.now, reason="noise", duration_s=60.0)
+    seen_nowhere.settle(io__wet=True)
+    seen_nowhere.settle(io__wet=False)
+    seen_nowhere.settle(61.0)
+    assert seen_nowhere.state() is B, "a leak that came and went on the shelf is told about"
+
+
+def test_an_acknowledged_alarm_asks_again() -> None:
+    plant = brought_to(C, realarm_s=600.0)
+    plant.step(599.0)
+    assert plant.state() is C
+    (event,) = plant.step(1.0)
+    assert (event.what, event.source, plant.state()) == ("realarmed", "timer", B)
+
+
+def test_an_acknowledged_alarm_asks_again_beyond_its_second_limit() -> None:
+    hot = AlarmRow("hot", "io.hot", "above", "Hot", "high", "c", "a", 2.0, 1.0, further=4.0)
+    plant = Plant(hot)
+    plant.settle(io__hot=3.0)
+    plant.alarms.ack("hot", ANN, plant.now)
+    plant.settle(io__hot=3.9)
+    assert plant.state("hot") is C
+    (event,) = plant.step(io__hot=4.5)
+    assert (event.what, event.alarm.value, plant.state("hot")) == ("escalated", 4.5, B)
+    plant.alarms.ack("hot", ANN, plant.now)
+    plant.settle(io__hot=3.5)
+    plant.settle(io__hot=4.5)
+    assert plant.state("hot") is C, "within the hysteresis it never left"
+    plant.settle(io__hot=2.5)
+    plant.settle(io__hot=4.5)
+    assert plant.state("hot") is B
+
+
+def test_chattering_is_marked_held_and_ends() -> None:
+    plant = Plant(row("wet"))
+    for _ in range(3):
+        plant.step(5.0, io__wet=True)
+        plant.step(5.0, io__wet=False)
+        plant.step(1.0)
+    assert [event.what for event in plant.events].count("chattering") == 1
+    assert plant.alarms.figures(plant.now)["alarms_chattering"] == 1.0
+    alarm = plant.alarm()
+    assert alarm
+    assert alarm.chattering
+    assert alarm.active, "held: 1 s gone is not enough any more"
+    plant.step(3.0)
+    assert plant.state() is D
+    plant.step(590.0)
+    assert (plant.alarm() or pytest.fail("gone")).chattering
+    plant.step(20.0)
+    assert plant.events[-1].what == "chattering_ended"
+    assert not (plant.alarm() or pytest.fail("gone")).chattering
+    plant.settle(io__wet=True)
+    plant.step(0.0, io__wet=False)
+    plant.step(1.0)
+    assert plant.state() is D, "the off-delay is what it was"
+
+
+def test_chattering_that_goes_on_is_held_for_ten_minutes_at_most() -> None:
+    plant = Plant(row("wet"))
+    held = 0.0
+    for _ in range(40):
+        plant.step(0.1, io__wet=True)
+        gone_at = plant.now
+        plant.step(0.1, io__wet=False)
+        while (plant.alarm() or pytest.fail("gone")).active:
+            plant.step(1.0)
+        held = max(held, plant.now - gone_at)
+    assert 16.0 <= held <= 601.0
+
+
+def test_flood_starts_and_ends() -> None:
+    plant = Plant(*(row(f"n{n}") for n in range(12)))
+    for n in range(9):
+        plant.step(1.0, **{f"io__n{n}": True})
+    assert plant.alarms.figures(plant.now)["alarm_flood"] is False
+    plant.step(1.0, io__n9=True)
+    plant.step(1.0)
+    figures = plant.alarms.figures(plant.now)
+    assert (figures["alarm_flood"], figures["alarm_rate"], figures["alarms_standing"]) == (True, 10.0, 10.0)
+    assert figures["alarm_high_share"] == 100.0
+    plant.step(593.0)
+    assert plant.alarms.figures(plant.now)["alarm_flood"] is True, "five of them are younger than ten minutes"
+    plant.step(3.0)
+    figures = plant.alarms.figures(plant.now)
+    assert figures["alarm_flood"] is False
+    assert 90.0 < figures["alarm_flood_share"] <= 100.0
+
+
+def test_stale_alarms_are_counted() -> None:
+    plant = brought_to(C)
+    plant.step(24 * 3600.0)
+    plant.step(2.0)
+    assert plant.alarms.figures(plant.now)["alarms_stale"] == 1.0
+
+
+def test_first_out_and_its_consequences() -> None:
+    pump, flow, hot, other = (row(name, group="cooling", on_delay_s=delay) for name, delay in
+                              (("pump", 0.0), ("flow", 5.0), ("hot", 60.0), ("other", 0.0)))  # fmt: skip
+    plant = Plant(pump, flow, hot, other, row("door"))
+    plant.step(io__pump=True)
+    plant.step(1.0, io__flow=True)
+    plant.step(5.0)
+    plant.step(3.0, io__hot=True)
+    plant.step(60.0)
+    told = {alarm.row.id: (alarm.first_out, alarm.cause) for alarm in plant.alarms.standing}
+    assert told == {"pump": (True, ""), "flow": (False, "pump"), "hot": (False, "pump")}
+    plant.step(5.1, io__other=True, io__door=True)
+    told = {alarm.row.id: (alarm.first_out, alarm.cause) for alarm in plant.alarms.standing}
+    assert told["other"] == (True, ""), "an incident of its own"
+    assert told["door"] == (False, ""), "no group"
+    same = Plant(pump, other)
+    same.step(io__other=True, io__pump=True)
+    assert (same.alarm("other") or pytest.fail("gone")).cause == "pump", "in one scan the order of the rows counts"
+
+
+def test_every_row_says_what_it_means_and_what_to_do() -> None:
+    from controller.core.pod import alarm_rows, pod_points
+
+    pod = quick_plan().pod
+    rows = alarm_rows(pod)
+    known = {**pod.points, **pod_points(pod)}
+    assert len({r.id for r in rows}) == len(rows)
+    for r in rows:
+        assert len(r.consequence) > 10, r.id
+        assert len(r.action) > 10 or r.id.startswith("io_1") or "zone" in r.id, r.id
+        assert r.action.strip(), r.id
+        assert r.point in known, r.id
+        assert not (r.safety and r.unless), f"{r.id}: a leak or safety alarm may not be suppressed"
+        assert r.safety or not ("leak" in r.id and r.priority == "critical"), r.id
+
+
+def test_a_store_that_makes_no_sense_costs_an_acknowledgement_and_not_the_start() -> None:
+    plant = brought_to(C)
+    saved = json.loads(json.dumps(plant.alarms.saved(0.0)))
+    for broken in ({}, None, {"state": "BOILED"}, {**saved["standing"]["wet"], "times": None}, 7):
+        again = Alarms(plant.rows, 2)
+        again.restore({**saved, "standing": {"wet": broken, "gone": broken}}, 0.0, 0.0)
+        assert again.standing == []
+
+
+def test_without_a_clock_nothing_stays_shelved() -> None:
+    plant = brought_to(E)
+    for offset_s in (None, 0.0):
+        again = Alarms(plant.rows, 2)
+        again.restore(plant.alarms.saved(None), plant.now, offset_s)
+        plant.alarms = again
+        plant.step()
+        assert plant.state() is B
+
+
+def test_restart_while_the_controller_boots_loses_no_acknowledgement() -> None:
+    lost = AlarmRow("lost", "io.lost", "unusable", "Lost", "high", "c", "a")
+    low = AlarmRow("low", "io.low", "below", "Low", "high", "c", "a", limit=5.0)
+    plant = Plant(lost, low)
+    plant.values = {"io.low": 1.0}
+    plant.settle()
+    plant.alarms.ack("*", ANN, plant.now)
+    again = Alarms(plant.rows, 2)
+    again.restore(plant.alarms.saved(0.0), plant.now, 0.0)
+    plant.alarms = again
+    plant.values = {"pod.booting": True}
+    plant.settle()
+    assert (plant.state("lost"), plant.state("low")) == (C, C)
+    plant.values = {"pod.booting": False, "io.low": 1.0, "io.lost": 3.0}
+    plant.settle()
+    assert (plant.state("lost"), plant.state("low")) == (A, C)
+
+
+def test_an_occurrence_number_is_never_used_twice() -> None:
+    plant = brought_to(A)
+    saved = plant.alarms.saved()
+    plant.settle(io__wet=True)
+    first = plant.alarm()
+    again = Alarms(plant.rows, 1)
+    again.restore(saved, plant.now)
+    plant.alarms = again
+    plant.settle()
+    second = plant.alarm()
+    assert first
+    assert second
+    assert first.occurrence != second.occurrence
+
+
+def test_nothing_is_saved_anew_while_nothing_changes() -> None:
+    plant = brought_to(E)
+    before = plant.alarms.saved(5000.0)
+    plant.step(0.2)
+    assert plant.alarms.saved(5000.0000123) == before
+
+
+NAMES = ("plain", "leak", "quiet")
+
+
+class AnyOrder(RuleBasedStateMachine):
+    """Whatever happens in whatever order, with restarts and a wall clock that is right."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.wall_offset_s = 1e9
+        self.plant = Plant(
+            row("plain", on_delay_s=2.0, realarm_s=7200.0),
+            row("leak", safety=True, latched=True),
+            row("quiet", on_delay_s=3.0, unless=("bus.lost",), group="bus"),
+        )
+        self.acked: set[str] = set()
+        self.seen = 0
+        self.states = dict.fromkeys(NAMES, A)
+        self.plant.step()
+
+    @rule(name=st.sampled_from(NAMES), on=st.booleans())
+    def condition(self, name: str, on: bool) -> None:
+        self.plant.step(**{f"io__{name}": on})
+
+    @rule(on=st.booleans())
+    def cause(self, on: bool) -> None:
+        self.plant.step(bus__lost=on)
+
+    @rule(seconds=st.sampled_from([0.2, 1.0, 3.0, 30.0, 700.0, 4000.0]))
+    def wait(self, seconds: float) -> None:
+        self.plant.step(seconds)
+
+    @rule(which=st.sampled_from([*NAMES, "*"]))
+    def ack(self, which: str) -> None:
+        shown = {alarm.row.id for alarm in self.plant.alarms.standing if alarm.state is B}
+        assert self.plant.alarms.ack(which, ANN, self.plant.now).ok
+        self.plant.step()
+        self.acked |= shown if which == "*" else shown & {which}
+
+    @rule(name=st.sampled_from(NAMES), seconds=st.sampled_from([1.0, 600.0, SHELVE_MAX_S]), local=st.booleans())
+    def shelve(self, name: str, seconds: float, local: bool) -> None:
+        answer = self.plant.alarms.shelve(name, ANN, self.plant.now, reason="r", duration_s=seconds, local=local)
+        assert answer.code != "" or local or name != "leak"
+        self.plant.step()
+
+    @rule(name=st.sampled_from(NAMES))
+    def unshelve(self, name: str) -> None:
+        self.plant.alarms.unshelve(name, ANN, self.plant.now)
+        self.plant.step()
+
+    @rule(name=st.sampled_from(NAMES), out=st.booleans())
+    def service(self, name: str, out: bool) -> None:
+        if out:
+            self.plant.alarms.out_of_service(name, ANN, self.plant.now, reason="order", local=True)
+        else:
+            self.plant.alarms.return_to_service(name, ANN, self.plant.now)
+        self.plant.step()
+
+    @rule()
+    def reset(self) -> None:
+        self.plant.alarms.reset(ANN, self.plant.now)
+        self.plant.step()
+
+    @rule(down_s=st.sampled_from([0.0, 5.0]))
+    def restart(self, down_s: float) -> None:
+        plant = self.plant
+        kept = {name: self.told(name) for name in NAMES}
+        saved = json.loads(json.dumps(plant.alarms.saved(self.wall_offset_s)))
+        ends = [alarm.until for alarm in plant.alarms.standing if alarm.until is not None]
+        plant.alarms = Alarms(plant.rows, 2)
+        plant.now += down_s
+        shift = 500.0 - plant.now  # the monotonic clock begins anew
+        plant.now, self.wall_offset_s = 500.0, self.wall_offset_s - shift
+        plant.alarms.restore(saved, plant.now, self.wall_offset_s)
+        plant.step()
+        if not any(end <= plant.now - shift for end in ends):
+            assert {name: self.told(name) for name in NAMES} == kept
+
+    def told(self, name: str) -> tuple[object, ...]:
+        alarm = self.plant.alarm(name)
+        if alarm is None:
+            return ()
+        until = None if alarm.until is None else round(alarm.until + self.wall_offset_s)
+        came = round(alarm.active_at + self.wall_offset_s) if alarm.occurrence else None
+        return (alarm.state, alarm.active, alarm.latched, alarm.boot, alarm.occurrence, alarm.count, alarm.acked_by,
+                alarm.by, alarm.reason, until, came, alarm.first_out, alarm.cause)  # fmt: skip
+
+    @invariant()
+    def every_event_begins_where_the_last_one_ended(self) -> None:
+        for event in self.plant.events[self.seen :]:
+            name = event.alarm.row.id
+            assert event.before is self.states[name]
+            self.states[name] = event.alarm.state
+            if event.what == "came" or event.alarm.state in (*HIDDEN, A) or event.alarm.state is B:
+                self.acked.discard(name)
+        self.seen = len(self.plant.events)
+        assert self.states == {name: self.plant.state(name) for name in NAMES}
+
+    @invariant()
+    def what_is_there_and_not_acknowledged_asks(self) -> None:
+        for name in NAMES:
+            alarm = self.plant.alarm(name)
+            there = alarm is not None and alarm.active
+            if there and alarm and alarm.state not in HIDDEN and name not in self.acked:
+                assert alarm.annunciated
+                assert alarm.state is B
+
+    @invariant()
+    def shelving_ends(self) -> None:
+        for alarm in self.plant.alarms.standing:
+            if alarm.state is E:
+                assert alarm.until is not None
+                assert self.plant.now < alarm.until <= self.plant.now + SHELVE_MAX_S
+
+    @invariant()
+    def who_hides_is_told(self) -> None:
+        for alarm in self.plant.alarms.standing:
+            assert (alarm.state in HIDDEN) == bool(alarm.by)
+            assert (alarm.state in HIDDEN) == bool(alarm.reason)
+
+    @rule()
+    def all_delays_pass(self) -> None:
+        """After more than any delay what is active is what is there."""
+        for _ in range(3):
+            self.plant.step(700.0)
+        for name in NAMES:
+            alarm = self.plant.alarm(name)
+            assert bool(alarm and alarm.active) == bool(self.plant.values[f"io.{name}"])
+
+
+AnyOrder.TestCase.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestAnyOrder = AnyOrder.TestCase
