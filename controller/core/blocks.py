@@ -90,7 +90,8 @@ class Delay:
 class LeakyDelay:
     """True while its input is, once it was true for ``on_s`` in all; time without it gives back only a quarter.
 
-    Between two steps the input is what it was in the first of them, so the step that finds it gone may still act. So a condition that comes and goes acts in the end, if it is there for more than a fifth of the time.
+    So a condition that comes and goes acts in the end, if it is there for more than a fifth of the time. Between two
+    steps the input is what it was in the first of them: the step that finds it gone may still act.
     """
 
     on_s: float
