@@ -208,7 +208,7 @@ def _equipment_rows(equipment: Equipment) -> Iterable[AlarmRow]:
     for point in equipment.watched:
         yield AlarmRow(
             point.replace(".", "_"), point, "on", f"{point} is on", "high",
-            "See the enclosure file for what it is wired to.", "Go and look.", on_delay_s=5.0,
+            "See the enclosure file for what it is wired to.", "Go and look.", on_delay_s=5.0, safety=True,
         )  # fmt: skip
     for device, sort in equipment.device_class.items():
         if sort == "leak_detector":

@@ -87,6 +87,7 @@ def saved_watch(watch: Watch, offset_s: float | None) -> dict[str, Any]:
         "count": alarm.count,
         "occurrence": [alarm.boot, alarm.occurrence],
         "first": [alarm.cause, alarm.first_out],
+        "reason": alarm.reason,
         "shelf": watch.shelf and [watch.shelf.by, watch.shelf.reason, wall(watch.shelf.until)],
         "service": watch.service and [watch.service.by, watch.service.reason],
     }
@@ -123,6 +124,7 @@ def restore_watch(watch: Watch, entry: Mapping[str, Any], now: float, offset_s: 
         boot=int(boot),
         cause=str(cause),
         first_out=bool(first_out),
+        reason=str(entry["reason"]),
     )
     aside = watch.service or watch.shelf
     if aside:

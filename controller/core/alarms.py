@@ -300,7 +300,7 @@ class Alarms:
         else:
             fresh = replace(
                 before, state=AlarmState.UNACK, value=reading.value, active_at=now, returned_at=None, acked_at=None,
-                acked_by="", count=before.count + 1,
+                acked_by="", until=None, by="", reason="", count=before.count + 1,
             )  # fmt: skip
         fresh = replace(fresh, chattering=watch.chatter.flagged)
         if hiding := watch.hiding(fresh):

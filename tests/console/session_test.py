@@ -128,6 +128,52 @@ async def test_alarms_say_what_they_mean_and_what_to_do(door: Door) -> None:
         assert squeezed(shown) in squeezed(text)
 
 
+async def test_an_alarm_is_put_aside_and_brought_back(door: Door) -> None:
+    wet = {"leak_1__zone_2_leak": True}
+    door.desk.run(2, **wet)
+    assert (
+        await door.ask("shelve leak_1_zone_2_leak 30m hose is being changed") == "Accepted: shelve leak_1_zone_2_leak."
+    )
+    text = squeezed(await door.ask("alarms"))
+    assert "CRITICAL SHELVED" in text
+    assert f"put aside by {door.principal} for another 1800 s: hose is being changed, its condition is there" in text
+    assert "0 standing, 0 not acknowledged, 1 put aside" in squeezed(await door.ask("status"))
+    assert await door.ask("unshelve leak_1_zone_2_leak") == "Accepted: unshelve leak_1_zone_2_leak."
+    assert "CRITICAL UNACK" in squeezed(await door.ask("alarms"))
+    assert "not shelved (not_in_mode)" in await door.ask("unshelve leak_1_zone_2_leak")
+    assert await door.ask("out_of_service pump_1_fault order 7") == "Accepted: out_of_service pump_1_fault."
+    assert "OUT OF SERV" in await door.ask("alarms")
+    assert "out of service (not_in_mode)" in await door.ask("shelve pump_1_fault noise")
+    assert await door.ask("return_to_service pump_1_fault") == "Accepted: return_to_service pump_1_fault."
+    door.desk.run(1, **wet)
+    assert "pump_1_fault" not in await door.ask("alarms")
+
+
+async def test_what_is_wrong_with_putting_aside(door: Door) -> None:
+    assert "Which alarm? Usage: shelve ID [TIME] REASON" in await door.ask("shelve")
+    assert "Why? Usage: shelve" in await door.ask("shelve pump_1_fault 2h")
+    assert "A time of nothing" in await door.ask("shelve pump_1_fault 0m noise")
+    assert "Why? Usage: out_of_service" in await door.ask("out_of_service pump_1_fault")
+    assert "Too many words" in await door.ask("unshelve pump_1_fault now")
+    assert door.desk.asked == []
+    assert "at most 28800 s (out_of_range)" in await door.ask("shelve pump_1_fault 9h noise")
+    assert "no such alarm: nobody (unknown_target)" in await door.ask("shelve nobody noise")
+    assert "Usage: alarms [suppressed|figures]" in await door.ask("alarms pump_1")
+
+
+async def test_what_its_cause_suppresses_is_listed_apart(door: Door) -> None:
+    lost = {"cooling__online": False, "pump_1__comms": False}
+    door.desk.run(5, **lost)
+    assert "pump_1_silent" not in await door.ask("alarms")
+    text = squeezed(await door.ask("alarms suppressed"))
+    assert text.startswith("Alarms suppressed by their cause: 1.")
+    assert "pump_1_silent" in text
+    assert "put aside: cooling.lost" in text
+    figures = squeezed(await door.ask("alarms figures"))
+    assert "alarms_suppressed 1 " in figures
+    assert "alarm_flood off" in figures
+
+
 async def test_ack(door: Door) -> None:
     door.desk.run(2, leak_1__zone_2_leak=True)
     assert await door.ask("ack leak_1_zone_2_leak") == "Accepted: ack leak_1_zone_2_leak."
