@@ -9,7 +9,7 @@ import selectors
 import signal
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -17,14 +17,14 @@ from pathlib import Path
 
 import structlog
 
-from controller.clock import Clock, SystemClock
+from controller.clock import Clock, SystemClock, Trust
 from controller.config.plan import Plan
 from controller.console.server import serve
 from controller.console.tty import serve_tty
-from controller.core.commands import Command, Operation, Outcome
+from controller.core.commands import Command, Operation, Outcome, rejected
 from controller.core.engine import Effects, Engine, View
 from controller.core.pod import Pod
-from controller.core.points import Point, Reading, good
+from controller.core.points import Point, Reading, Value, good
 from controller.fieldbus.bus import BusWorker
 from controller.fieldbus.door import door_of, serve_door
 from controller.fieldbus.frames import Request
@@ -43,6 +43,8 @@ CANCEL_AGAIN_S = 1.0  # a library may swallow a cancel; it is said again
 EDGE_RESTART_S = 5.0
 RECENT_S = 600.0  # how long a late scan or a failed edge keeps its alarm up
 RECENT_MAX = 1000
+TRUST_S = 10.0  # how often is asked whether the wall clock can be believed
+EPOCH_STEP_S = 1.0  # a smaller move of the wall clock changes no expiry
 FAREWELL_S = 3.0  # how long a stopping controller may take to say so to its broker
 
 Edge = Callable[[], Awaitable[None]]
@@ -58,6 +60,10 @@ def precise_loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
+def _busy(command: Command) -> Outcome:
+    return rejected(command, "busy", "too many commands are waiting")
+
+
 class Service:
     """One pod's controller. ``run`` returns after SIGTERM or SIGINT; equipment is left running as it is."""
 
@@ -71,7 +77,10 @@ class Service:
             self._store.problem
         ):  # a latched trip may be forgotten: racks that run are taken over, nothing starts by itself
             pod = replace(pod, autostart=False)
-        self._engine = Engine(pod, self._store.load(), self._clock.monotonic())
+        self._trust: Trust = self._clock.trust()
+        self._trusted_at = self._clock.monotonic()
+        self._epoch_s: float | None = None
+        self._engine = Engine(pod, self._store.load(), self._clock.monotonic(), self._epoch())
         self._inbox: dict[str, Reading] = {}
         self._safety = asyncio.Event()
         self._workers = [BusWorker(bus, self._inbox, self._clock, self._safety.set) for bus in plan.buses]
@@ -79,9 +88,11 @@ class Service:
         for worker in self._workers:
             worker.tools.kept = needed_points(plan.pod)
         self._writers = {point: worker for worker in self._workers for point in worker.points}
-        self._link = Link(plan.mqtt, Native(plan, self.about["version"], boot=self._boot), clock=self._clock)
+        self._native = Native(plan, self.about["version"], boot=self._boot, answers=self._store)
+        self._link = Link(plan.mqtt, self._native, clock=self._clock)
         self._notifier = Notifier(os.environ if environ is None else environ)
         self._commands: dict[Command, asyncio.Future[Outcome]] = {}
+        self._from_links: list[Command] = []
         self._view: View | None = None
         self._saved: dict[str, object] = {}
         self._scans = 0
@@ -111,11 +122,22 @@ class Service:
     def now(self) -> float:
         return self._clock.monotonic()
 
-    async def submit(self, operation: Operation, target: str, principal: str) -> Outcome:
-        """Hand a command to the next scan and return what became of it."""
-        command = Command(str(uuid.uuid4()), principal, operation, target, self.now() + COMMAND_TTL_S)
+    async def submit(
+        self,
+        operation: Operation,
+        target: str,
+        principal: str,
+        *,
+        value: Value | None = None,
+        slot: int = 0,
+        ttl_s: float = 0.0,
+        reason: str = "",
+    ) -> Outcome:
+        """Hand a command to the next scan and return what became of it in that scan."""
+        expires = self.now() + COMMAND_TTL_S
+        command = Command(str(uuid.uuid4()), principal, operation, target, expires, value, slot, ttl_s, reason)
         if len(self._commands) >= COMMANDS_MAX:
-            return Outcome(command.id, principal, "rejected", "busy", "too many commands are waiting")
+            return _busy(command)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._commands[command] = future
         return await future
@@ -215,24 +237,51 @@ class Service:
 
     def _scan(self, now: float) -> None:
         commands, self._commands = self._commands, {}
-        effects = self._engine.step(now, self._inbox, list(commands))
+        asked = [*commands, *self._from_links]
+        effects = self._engine.step(now, self._inbox, asked)
         self._scans += 1
         self._view = effects.view
         for write in effects.writes:
             self._writers[write.point].submit(write)
-        answers = {outcome.id: outcome for outcome in effects.outcomes}
-        for command, future in commands.items():
-            answer = answers[command.id]
-            _log.info(
-                "command", principal=command.principal, operation=command.operation, target=command.target,
-                accepted=answer.accepted, code=answer.code,
-            )  # fmt: skip
-            if not future.done():
-                future.set_result(answer)
+        self._answer(commands, asked, effects.outcomes)
         self._tell(effects)
-        self._link.scan(snapshot(effects.view, self._clock.wall_ms(), self._boot), now)
+        wall_ms = self._clock.wall_ms()
+        self._native.answered(effects.outcomes, wall_ms)
+        arrived = self._link.scan(snapshot(effects.view, wall_ms, self._boot, self._trust), now)
+        self._from_links = arrived[:COMMANDS_MAX]
+        self._native.answered([_busy(command) for command in arrived[COMMANDS_MAX:]], wall_ms)
         if self._scans == 1:
             self._notifier.ready()
+
+    def _answer(
+        self, waiting: Mapping[Command, asyncio.Future[Outcome]], asked: Sequence[Command], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Log what was asked and what became of it; answer the console with the last word of this scan."""
+        by_id = {(command.principal, command.id): command for command in asked}
+        last = {(outcome.principal, outcome.id): outcome for outcome in outcomes}
+        for outcome in outcomes:
+            command = by_id.get((outcome.principal, outcome.id))
+            if command is None or command.operation != "heartbeat":
+                _log.info(
+                    "command", id=outcome.id, principal=outcome.principal, state=outcome.state, code=outcome.code,
+                    operation=command.operation if command else None, target=command.target if command else None,
+                    reason=outcome.message,
+                )  # fmt: skip
+        for command, future in waiting.items():
+            if not future.done():
+                future.set_result(last[command.principal, command.id])
+
+    def _epoch(self) -> float | None:
+        """Return Unix seconds at monotonic 0, None while the wall clock can't be believed; steady unless it is set."""
+        now = self.now()
+        if now - self._trusted_at >= TRUST_S:
+            self._trust, self._trusted_at = self._clock.trust(), now
+        if self._trust != "sync":
+            return None
+        epoch_s = self._clock.wall_ms() / 1000 - now
+        if self._epoch_s is None or abs(epoch_s - self._epoch_s) > EPOCH_STEP_S:
+            self._epoch_s = epoch_s
+        return self._epoch_s
 
     def _tell(self, effects: Effects) -> None:
         """Log what happened in this scan; nothing is logged when nothing happened."""
@@ -261,7 +310,7 @@ class Service:
         self._inbox.update({f"controller.{name}": good(float(value), now) for name, value in numbers.items()})
 
     async def _store_changes(self) -> None:
-        saved = self._engine.saved()
+        saved = self._engine.saved(self._epoch())
         if saved != self._saved:
             self._saved = saved
             await self._store.save(saved)

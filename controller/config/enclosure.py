@@ -20,6 +20,7 @@ from controller.core import interlocks, loops, modes
 from controller.core.power import Power, Rack
 
 BASES_MAX = 4
+PRINCIPALS_MAX = 16
 # Sanity limits of a number by the unit that ends its name; a loop's own range is far inside.
 UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_k_per_min": (0.01, 60),
@@ -147,6 +148,19 @@ class Mqtt(Strict):
     username: str = ""
 
 
+class Principal(Strict):
+    """Who may ask something of the pod over MQTT: the kinds of request, and the slots of setpoints it may write."""
+
+    roles: list[Literal["setpoints", "alarms", "modes", "isolation"]]
+    slots: list[Literal[8, 10, 13]] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if bool(self.slots) != ("setpoints" in self.roles):
+            raise misplaced("slots", 'needed for the role "setpoints", and only for it')
+        return self
+
+
 class Console(Strict):
     """Technicians' way in. The socket is served to users of the service's group only."""
 
@@ -182,6 +196,7 @@ class Enclosure(Strict):
     protection: Annotated[interlocks.Protection, Table]
     startup: Annotated[modes.StartupTimes, Table]
     mqtt: Mqtt
+    principals: Annotated[dict[Identifier, Principal], Field(max_length=PRINCIPALS_MAX)] = Field(default_factory=dict)
     console: Console
 
 

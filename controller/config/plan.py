@@ -12,7 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from controller.config.enclosure import Bus, Console, Device, Enclosure, Mqtt, read_enclosure
+from controller.config.enclosure import Bus, Console, Device, Enclosure, Mqtt, Principal, read_enclosure
 from controller.config.problems import ConfigError, Document, Location, Problem
 from controller.config.profile import Profile, Row, load_profile
 from controller.core import interlocks, loops
@@ -72,6 +72,7 @@ class Plan:
     buses: tuple[BusPlan, ...]
     pod: Pod
     mqtt: Mqtt
+    principals: Mapping[str, Principal]
     console: Console
 
     @property
@@ -259,6 +260,7 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         buses=buses,
         pod=pod,
         mqtt=enclosure.mqtt,
+        principals=enclosure.principals,
         console=enclosure.console,
     )
 
