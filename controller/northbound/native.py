@@ -9,6 +9,7 @@ only when it changed beyond a deadband (at most once a second), when a quality c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from json import JSONEncoder
@@ -181,6 +182,11 @@ class Native:
     def subscriptions(self) -> tuple[str, ...]:
         """The retained alarm records, so that those an earlier run left behind are found; and what principals ask."""
         return (f"{self._alarm_root}+", *self._requests.subscriptions)
+
+    @property
+    def request_counts(self) -> Counter[str]:
+        """What came in from principals, by what was done with it; see ``Requests.counts``."""
+        return self._requests.counts
 
     def will(self, wall_ms: int) -> Message:
         return self.status("lost", wall_ms)

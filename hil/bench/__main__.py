@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hil.bench import (
+    command_fuzz,
     dead_units,
     fuzz_replies,
     poll_cost,
@@ -36,6 +37,7 @@ MODULES: tuple[ModuleType, ...] = (
     schedulability,
     tcp_rate,
     fuzz_replies,
+    command_fuzz,
 )
 ALONE = {fuzz_replies.NAME}  # taken only when named: its ten minutes change little from day to day
 MEASUREMENTS: Mapping[str, Measure] = {module.NAME: module.measure for module in MODULES}
