@@ -80,7 +80,7 @@ class Service:
         self._trust: Trust = self._clock.trust()
         self._trusted_at = self._clock.monotonic()
         self._epoch_s: float | None = None
-        self._engine = Engine(pod, self._store.load(), self._clock.monotonic(), self._epoch())
+        self._engine = Engine(pod, self._store.load(), self._clock.monotonic(), self._boot, self._epoch())
         self._inbox: dict[str, Reading] = {}
         self._safety = asyncio.Event()
         self._workers = [BusWorker(bus, self._inbox, self._clock, self._safety.set) for bus in plan.buses]
@@ -289,8 +289,13 @@ class Service:
             moved = effects.transition
             _log.warning("mode", source=moved.source, dest=moved.dest, cause=moved.cause)
             self._notifier.status(f"{moved.dest}: {moved.cause}")
-        for alarm in effects.alarms:
-            _log.warning("alarm", id=alarm.row.id, state=alarm.state.name, title=alarm.row.title, value=alarm.value)
+        for event in effects.alarms:
+            alarm = event.alarm
+            _log.warning(
+                "alarm", id=alarm.row.id, what=event.what, state=alarm.state.name, before=event.before.name,
+                source=event.source, user=event.user, comment=event.comment, occurrence=alarm.occurrence,
+                title=alarm.row.title, value=alarm.value,
+            )  # fmt: skip
         for denial in effects.denials:
             _log.warning("output denied", point=denial.point, value=denial.value, reason=denial.reason)
 
@@ -310,7 +315,8 @@ class Service:
         self._inbox.update({f"controller.{name}": good(float(value), now) for name, value in numbers.items()})
 
     async def _store_changes(self) -> None:
-        saved = self._engine.saved(self._epoch())
+        self._engine.wall_offset_s = self._epoch()
+        saved = self._engine.saved()
         if saved != self._saved:
             self._saved = saved
             await self._store.save(saved)

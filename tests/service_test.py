@@ -82,8 +82,9 @@ async def test_commands_are_answered_by_the_scan(bench: Bench) -> None:
     await running.until(lambda: running.number("scans") >= 1)
     refused = await running.service.submit("release", "", "console:test")
     assert (refused.accepted, refused.code) == (False, "not_in_mode")
-    acks = (running.service.submit("ack", "*", "console:test") for _ in range(COMMANDS_MAX + 5))
-    answers = await asyncio.gather(*acks)
+    answers = await asyncio.gather(
+        *(running.service.submit("ack", "*", "console:test") for _ in range(COMMANDS_MAX + 5))
+    )
     assert sum(answer.code == "busy" for answer in answers) == 5
     accepted = await running.service.submit("start", "", "console:test")
     assert accepted.accepted

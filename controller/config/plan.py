@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from controller.config.adapters import DsxSettings, HomeAssistantSettings, SparkplugSettings
 from controller.config.enclosure import Bus, Console, Device, Enclosure, Mqtt, Principal, read_enclosure
 from controller.config.problems import ConfigError, Document, Location, Problem
 from controller.config.profile import Profile, Row, load_profile
@@ -74,6 +75,9 @@ class Plan:
     mqtt: Mqtt
     principals: Mapping[str, Principal]
     console: Console
+    dsx: DsxSettings | None = None
+    sparkplug: SparkplugSettings | None = None
+    homeassistant: HomeAssistantSettings | None = None
 
     @property
     def devices(self) -> Iterator[DevicePlan]:
@@ -262,6 +266,9 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         mqtt=enclosure.mqtt,
         principals=enclosure.principals,
         console=enclosure.console,
+        dsx=enclosure.dsx,
+        sparkplug=enclosure.sparkplug,
+        homeassistant=enclosure.homeassistant,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from controller.core import loops, modes
-from controller.core.alarms import Alarm, AlarmState
+from controller.core.alarms import Alarm
 from controller.core.blocks import Ramp, vote
 from controller.core.image import Image
 from controller.core.pod import Pod
@@ -70,6 +70,15 @@ def derived(pod: Pod, image: Image, slots: Slots, follow: Ramp, *, wanted: bool)
     }
     found = {f"pod.{name}": reading(value, image.at) for name, value in numbers.items()}
     return found | {name: good(slots.value(name), image.at) for name in slots.names}
+
+
+def heat_seen(image: Image, flow_wanted_lpm: float) -> loops.HeatSeen:
+    """Return what the supply temperature loop goes by."""
+    supply, back, water, flow, it_kw = (
+        image.number(f"pod.{name}", otherwise=None)
+        for name in ("supply_temp", "return_temp", "fws_supply_temp", "flow", "it_power")
+    )
+    return loops.HeatSeen(supply, back, water, flow, flow_wanted_lpm, it_kw)
 
 
 def reading(value: float | None, at: float) -> Reading:
@@ -159,7 +168,7 @@ def loop_ready(pod: Pod, image: Image, standing: Iterable[Alarm]) -> bool:
     ratio = image.number("pod.flow_ratio", otherwise=None)
     error = image.number("pod.supply_temp_error", otherwise=None)
     margin = image.number("pod.dew_margin", otherwise=times.ready_dew_k)
-    critical = any(alarm.row.priority == "critical" and alarm.state is not AlarmState.RTN_UNACK for alarm in standing)
+    critical = any(alarm.row.priority == "critical" and (alarm.active or alarm.latched) for alarm in standing)
     return (
         ratio is not None
         and ratio >= times.ready_flow_pct

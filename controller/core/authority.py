@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.core import modes
-from controller.core.alarms import Alarm, Alarms
+from controller.core.alarms import Alarms
 from controller.core.commands import Code, Command, Outcome, State, is_local, refused, rejected
 from controller.core.image import Image
 from controller.core.pod import Pod, isolation_id, setpoint_rows
@@ -60,11 +60,10 @@ class Scene:
 
 @dataclass(slots=True)
 class Verdict:
-    """What the accepted commands of one scan ask: operations, racks to isolate, changed alarms; and all outcomes."""
+    """What the accepted commands of one scan ask: operations, racks to isolate; and all outcomes."""
 
     operations: set[str] = field(default_factory=set)
     isolate: set[str] = field(default_factory=set)
-    changed: list[Alarm] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
 
 
@@ -145,17 +144,10 @@ class Authority:
         elif operation == "reset":
             self.isolation_held = False
             self._isolated_at.clear()
+            alarms.reset(command.principal, now)
         elif operation not in GOALS:
-            return [self._about_alarms(command, alarms, verdict, now)]
+            return [_about_alarms(command, alarms, now)]
         return [accepted]
-
-    def _about_alarms(self, command: Command, alarms: Alarms, verdict: Verdict, now: float) -> Outcome:
-        if command.operation != "ack":
-            return rejected(command, "unknown_target", f"no alarm can be asked to {command.operation}")
-        if command.target != "*" and command.target not in alarms.ids:
-            return rejected(command, "unknown_target", f"no such alarm: {command.target[:80]}")
-        verdict.changed += alarms.ack(command.target, command.principal, now)
-        return Outcome(command.id, command.principal, "accepted")
 
     def _isolate(self, command: Command, scene: Scene, verdict: Verdict) -> Outcome:
         """Take a rack off by its interlock row: outlets first, then its valve. Only a reset at the pod undoes it."""
@@ -190,8 +182,10 @@ class Authority:
         operation = command.operation
         if operation in GOALS:
             key = ("mode", "", 0)
-        elif operation in ("set", "isolate", "reset"):
+        elif operation == "set":
             key = (operation, command.target, command.slot)
+        elif operation in ("isolate", "reset"):
+            key = (operation, command.target if operation == "isolate" else "", 0)
         else:
             if operation != "heartbeat":
                 yield Outcome(command.id, command.principal, "confirmed", effective=self._wanted(command))
@@ -271,6 +265,16 @@ class Authority:
             yield _told(followed, "failed", code, f"outlets {'off' if off else 'not off'}, valve at {position} %")
         elif off and followed.told == "accepted":
             yield _told(followed, "applied", message="outlets off")
+
+
+def _about_alarms(command: Command, alarms: Alarms, now: float) -> Outcome:
+    answer = alarms.operate(
+        command.operation, command.target, command.principal, now, duration_s=command.ttl_s, reason=command.reason,
+        local=is_local(command.principal),
+    )  # fmt: skip
+    if answer.code:
+        return rejected(command, answer.code, answer.message)
+    return Outcome(command.id, command.principal, "accepted", message=answer.message, until=answer.until)
 
 
 def _reset_progress(followed: _Followed, scene: Scene) -> Iterator[Outcome]:

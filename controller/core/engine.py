@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.core import alarms, assess, loops, modes
+from controller.core.alarm_states import Alarm
 from controller.core.authority import Authority, Scene, Verdict
 from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome
@@ -65,11 +66,12 @@ class View:
     cause: str
     degraded: bool
     image: Image
-    alarms: tuple[alarms.Alarm, ...]
+    alarms: tuple[Alarm, ...]
     acting: tuple[str, ...]
     first_out: str
     missing: tuple[str, ...]
     machines: Mapping[str, str]
+    suppressed: tuple[Alarm, ...] = ()
     slots: Mapping[str, Array] = field(default_factory=dict)
     lock: Lock | None = None
 
@@ -82,24 +84,32 @@ class Effects:
     writes: Sequence[Write]
     denials: Sequence[Denial] = ()
     outcomes: Sequence[Outcome] = ()
-    alarms: Sequence[alarms.Alarm] = ()
+    alarms: Sequence[alarms.AlarmEvent] = ()
     transition: modes.Transition | None = None
 
 
 class Engine:
     """The whole core. ``step`` is called once a scan and is the only way in."""
 
-    def __init__(self, pod: Pod, saved: Mapping[str, Any], now: float, epoch_s: float | None = None) -> None:
-        """Take up what an earlier run ``saved``. ``epoch_s`` is Unix time at monotonic 0, None if that is not known."""
+    def __init__(
+        self, pod: Pod, saved: Mapping[str, Any], now: float, boot: int = 0, wall_offset_s: float | None = None
+    ) -> None:
+        """Go on from ``saved``.
+
+        Args:
+            boot: number of this start of the controller.
+            wall_offset_s: wall-clock minus monotonic seconds; None while the wall clock can't be trusted.
+        """
+        self.wall_offset_s = wall_offset_s
         self.pod = pod
         self.points = {**pod.points, **pod_points(pod)}
         self.modes = modes.Modes(now, str(saved.get("mode", "")))
         self.was_starting = str(saved.get("mode", "")).startswith("STARTUP")
-        self.alarms = alarms.Alarms(alarm_rows(pod))
-        self.alarms.restore(dict(saved.get("acked", {})), now)
+        self.alarms = alarms.Alarms(alarm_rows(pod), boot)
+        self.alarms.restore(dict(saved.get("alarms", {})), now, wall_offset_s)
         self.interlocks = Interlocks(interlock_rows(pod), saved.get("latched", ()))
         self.gate = Gate(outputs(pod), self.points, pod.protection.refresh_s)
-        self.authority = Authority(pod, dict(saved.get("authority", {})), now, epoch_s)
+        self.authority = Authority(pod, dict(saved.get("authority", {})), now, wall_offset_s)
         self.flow_loop = loops.FlowLoop(pod.tcs)
         self.temp_loop = loops.SupplyTempLoop(pod.tcs)
         self.staging = loops.ChillerStaging(pod.fws)
@@ -132,7 +142,7 @@ class Engine:
         ended = self.authority.step(assess.floors(self.pod, image), now)
         image = self._assessed(image)
         requests = self._asked(verdict, now)
-        changed = [*verdict.changed, *self.alarms.step(image, now)]  # 3
+        events = self.alarms.step(image, now)  # 3
         conditions = assess.conditions(self.pod, image, self.modes.state)
         conditions |= dict.fromkeys(map(isolation_id, verdict.isolate), True)
         self.interlocks.step(conditions, now, reset="reset" in requests)  # 4
@@ -144,15 +154,15 @@ class Engine:
         writes, denials = self.gate.step(demands, self._permits(image, now), image, now)  # 7
         view = self._view(image, facts, now)  # 8
         outcomes = [*verdict.outcomes, *ended, *self.authority.follow(self._scene(image, now))]
-        return Effects(view, writes, denials, outcomes, changed, transition)
+        return Effects(view, writes, denials, outcomes, events, transition)
 
-    def saved(self, epoch_s: float | None = None) -> dict[str, Any]:
-        """Return what must survive a restart; leases of slots only where ``epoch_s`` is known."""
+    def saved(self) -> dict[str, Any]:
+        """Return what must survive a restart; leases of slots only where the wall clock is known."""
         return {
             "mode": self.modes.state,
             "latched": self.interlocks.latched(),
-            "acked": dict(self.alarms.saved()),
-            "authority": self.authority.saved(epoch_s),
+            "alarms": self.alarms.saved(self.wall_offset_s),
+            "authority": self.authority.saved(self.wall_offset_s),
         }
 
     def _scene(self, image: Image, now: float) -> Scene:
@@ -171,6 +181,8 @@ class Engine:
         found["pod.racks_isolated"] = good(float(isolated), image.at)
         found["pod.isolation_held"] = good(self.authority.isolation_held, image.at)
         found["pod.booting"] = good(image.at - self.booted_at < pod.startup.image_max_s, image.at)
+        figures = self.alarms.figures(image.at).items()
+        found |= {f"pod.{name}": good(figure, image.at) for name, figure in figures}
         return image.with_derived(found)
 
     def _asked(self, verdict: Verdict, now: float) -> set[str]:
@@ -304,8 +316,8 @@ class Engine:
             setpoint = slots.value("pod.supply_temp_sp")
             valve = self.pod.tcs.valve
             position = image.number(f"{valve}.position", otherwise=None)
-            supply = image.number("pod.supply_temp", otherwise=None)
-            opening = self.temp_loop.step(supply, setpoint, position, now)
+            wanted_lpm = self.flow_loop.need.value or self.pod.tcs.flow_min_lpm
+            opening = self.temp_loop.step(assess.heat_seen(image, wanted_lpm), setpoint, water_c, position, now)
             demands.append(Demand(f"{valve}.position_cmd", opening, "supply temperature loop"))
         yield from demands
 
@@ -366,6 +378,7 @@ class Engine:
             first_out=self.interlocks.first_out,
             missing=facts.missing,
             machines=machines,
+            suppressed=tuple(self.alarms.suppressed),
             slots=self.authority.slots.arrays,
             lock=self.authority.slots.lock,
         )

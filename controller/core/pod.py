@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.core import alarms, loops, modes
+from controller.core import loops, modes
+from controller.core.alarm_rows import Equipment, standard_rows
+from controller.core.alarm_states import AlarmRow
 from controller.core.interlocks import Output, Protection, Row
 from controller.core.points import Kind, Point, Value
 from controller.core.power import Power, Rack
@@ -18,6 +20,23 @@ SPEED_SLEW_PCT_PER_S = 1.0
 SETPOINT_SEEN_K = 0.15  # registers of setpoints hold tenths
 MIN_MOVE_PCT = 0.3
 PACE_S = 0.5
+ALARM_NUMBERS = (
+    ("alarms_standing", "{count}", 0.5),
+    ("alarms_unacked", "{count}", 0.5),
+    ("alarms_shelved", "{count}", 0.5),
+    ("alarms_suppressed", "{count}", 0.5),
+    ("alarms_out_of_service", "{count}", 0.5),
+    ("alarms_chattering", "{count}", 0.5),
+    ("alarms_stale", "{count}", 0.5),
+    ("alarm_rate", "{count}", 0.5),
+    ("alarm_rate_mean", "{count}", 0.1),
+    ("alarm_rate_peak", "{count}", 0.5),
+    ("alarm_flood_share", "%", 0.5),
+    ("alarm_critical_share", "%", 1.0),
+    ("alarm_high_share", "%", 1.0),
+    ("alarm_medium_share", "%", 1.0),
+    ("alarm_low_share", "%", 1.0),
+)
 BUS_COUNTERS = ("transactions", "timeouts", "errors")
 CONTROLLER_NUMBERS = (
     ("scans", "{count}", 5.0),
@@ -84,7 +103,8 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("chillers_running", "{count}", 0.5),
     ]  # fmt: skip
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
-    flags = [("pod", "booting"), ("pod", "isolation_held"), ("controller", "store_failing")]
+    points += [Point("pod", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in ALARM_NUMBERS]
+    flags = [("pod", "booting"), ("pod", "isolation_held"), ("pod", "alarm_flood"), ("controller", "store_failing")]
     points += [Point(device, name, Kind.FLAG) for device, name in flags]
     points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
     for bus in sorted(set(pod.device_bus.values())):
@@ -149,10 +169,10 @@ def setpoint_rows(pod: Pod) -> list[Setpoint]:
     ]  # fmt: skip
 
 
-def alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
+def alarm_rows(pod: Pod) -> list[AlarmRow]:
     leaks = (*pod.protection.cdu_leak, *(point for rack in pod.racks for point in rack.leak))
-    rows = alarms.standard_rows(
-        alarms.Equipment(
+    rows = standard_rows(
+        Equipment(
             device_bus=pod.device_bus,
             device_class=pod.device_class,
             flags=frozenset(name for name, point in pod.points.items() if point.kind is Kind.FLAG),
@@ -174,16 +194,16 @@ def alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
     return [*rows, *_authority_rows()]
 
 
-def _authority_rows() -> Iterable[alarms.AlarmRow]:
-    yield alarms.AlarmRow(
+def _authority_rows() -> Iterable[AlarmRow]:
+    yield AlarmRow(
         "pod_isolation_held", "pod.isolation_held", "on", "Isolation requests held: too many racks", "critical",
         "A rack that really leaks is not isolated from outside now; its own detectors still take it off.",
-        "Ask the facility whether the requests are real; isolate by hand what is; then order mode reset.",
+        "Ask the facility whether the requests are real; isolate by hand what is; then order mode reset.", safety=True,
     )  # fmt: skip
-    yield alarms.AlarmRow(
+    yield AlarmRow(
         "pod_racks_isolated", "pod.racks_isolated", "above", "Racks isolated on request", "high",
         "Their power is off and their valve is shut until a reset at the console.",
-        "Look for the leak; dry and repair; then order mode reset and mode energise.", limit=0.5,
+        "Look for the leak; dry and repair; then order mode reset and mode energise.", limit=0.5, safety=True,
     )  # fmt: skip
 
 

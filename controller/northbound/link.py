@@ -102,6 +102,7 @@ class Link:
         commands: list[Command] = []
         while self._inbox:
             commands += self._publisher.received(self._inbox.popleft(), now)
+        commands += self._publisher.pending(now)
         self.offer(self._publisher.messages(snapshot, now))
         return commands
 

@@ -44,14 +44,6 @@ REFRESH_S: Final = 98.0  # no document is older than 100 s, even one that waits 
 DOCUMENTS_PER_SCAN: Final = 16  # of those that differ in values only, so that one scan never pays for all devices
 CLOCK_JUMP_MS: Final = 2000.0
 SEVERITIES: Final = {"critical": 900, "high": 700, "medium": 500, "low": 200}  # OPC UA 1-1000
-LETTERS: Final = {
-    AlarmState.NORMAL: "A",
-    AlarmState.UNACK: "B",
-    AlarmState.ACKED: "C",
-    AlarmState.RTN_UNACK: "D",
-}  # ISA-18.2
-ACTIVE: Final = (AlarmState.UNACK, AlarmState.ACKED)
-UNACKNOWLEDGED: Final = (AlarmState.UNACK, AlarmState.RTN_UNACK)
 LIMIT_TESTS: Final = ("above", "below", "differs")
 
 
@@ -212,6 +204,9 @@ class Native:
             self._standing = None
         return self._requests.received(arrived, now)
 
+    def pending(self, now: float) -> list[Command]:  # noqa: ARG002
+        return []
+
     def answered(self, outcomes: Sequence[Outcome], wall_ms: int) -> None:
         self._requests.answered(outcomes, wall_ms)
 
@@ -305,15 +300,16 @@ class Native:
         return {
             **_head(snapshot),
             "id": row.id,
-            "occ": f"{snapshot.boot}-{alarm.occurrence}",
+            "occ": f"{alarm.boot}-{alarm.occurrence}" if alarm.occurrence else None,
             "point": f"{device}/{name}",
             "title": row.title,
             "priority": row.priority,
             "severity": SEVERITIES[row.priority],
-            "state": LETTERS[alarm.state],
+            "state": alarm.state.letter,
             "state_no": alarm.state.value,
-            "active": alarm.state in ACTIVE,
-            "acked": alarm.state not in UNACKNOWLEDGED,
+            "active": alarm.active,
+            "acked": not alarm.annunciated,
+            "latched": alarm.latched,
             "test": row.test,
             "value": shown(alarm.value, self._places.get(row.point, SIGNIFICANT_DIGITS)),
             "limit": row.limit if row.test in LIMIT_TESTS else None,
@@ -324,27 +320,35 @@ class Native:
             "t_ack": snapshot.ms(alarm.acked_at),
             "ack_by": alarm.acked_by,
             "count": alarm.count,
+            "first_out": alarm.first_out,
+            "cause": alarm.cause,
+            "chattering": alarm.chattering,
+            "until": snapshot.ms(alarm.until),
+            "by": alarm.by,
+            "reason": alarm.reason,
             "consequence": row.consequence,
             "action": row.action,
         }
 
     def _summary(self, snapshot: Snapshot) -> dict[str, Any]:
         standing = snapshot.view.alarms
-        states = {letter: 0 for state, letter in LETTERS.items() if state is not AlarmState.NORMAL}
+        states = {state.letter: 0 for state in AlarmState if state is not AlarmState.NORMAL}
+        states["F"] = len(snapshot.view.suppressed)
         priorities = dict.fromkeys(SEVERITIES, 0)
         newest: Alarm | None = None
         for alarm in standing:
-            states[LETTERS[alarm.state]] += 1
+            states[alarm.state.letter] += 1
             priorities[alarm.row.priority] += 1
-            if alarm.state in UNACKNOWLEDGED and (newest is None or alarm.active_at >= newest.active_at):
+            if alarm.annunciated and (newest is None or alarm.active_at >= newest.active_at):
                 newest = alarm
         return {
             **_head(snapshot),
             "total": len(standing),
-            "active": sum(alarm.state in ACTIVE for alarm in standing),
-            "unacked": sum(alarm.state in UNACKNOWLEDGED for alarm in standing),
+            "active": sum(alarm.active for alarm in standing),
+            "unacked": sum(alarm.annunciated for alarm in standing),
             "state": states,
             "priority": priorities,
+            "flood": snapshot.view.image.flag("pod.alarm_flood", otherwise=False),
             "newest": newest
             and {
                 "id": newest.row.id,

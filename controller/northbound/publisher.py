@@ -78,5 +78,8 @@ class Publisher(Protocol):
     def received(self, arrived: Arrived, now: float) -> list[Command]:
         """Return the commands in a message that came in. Replies may come with the next ``messages``."""
 
+    def pending(self, now: float) -> list[Command]:
+        """Return commands that had to wait, such as a request that must still stand some time later. Once a scan."""
+
     def answered(self, outcomes: Sequence[Outcome], wall_ms: int) -> None:
         """Take in what became of the commands that ``received`` returned."""

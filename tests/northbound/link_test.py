@@ -51,6 +51,9 @@ class Talker:
         self.heard.append(arrived.topic)
         return []
 
+    def pending(self, now):
+        return []
+
     def answered(self, outcomes, wall_ms) -> None:
         self.heard += [outcome.id for outcome in outcomes]
 

@@ -192,13 +192,14 @@ def test_a_document_of_a_device_that_comes_late_goes_to_the_history(native):
 
 
 def test_alarm_record(native, picture):
-    alarm = Alarm(ROW, AlarmState.UNACK, 81.234, T0 - 3, occurrence=4)
+    alarm = Alarm(ROW, AlarmState.UNACK, 81.234, T0 - 3, occurrence=4, boot=17)
     record = body(native.messages(picture(T0, alarms=(alarm,)), T0), "alarm/pod_flow_low")
     assert record == {
         "ts": WALL_MS, "boot": 17, "id": "pod_flow_low", "occ": "17-4", "point": "pod/flow_ratio",
         "title": "TCS flow below need", "priority": "critical", "severity": 900, "state": "B", "state_no": 2,
         "active": True, "acked": False, "test": "below", "value": 81.2, "limit": 90.0, "hysteresis": 5.0, "unit": "%",
         "t_active": WALL_MS - 3000, "t_rtn": None, "t_ack": None, "ack_by": "", "count": 1,
+        "latched": False, "first_out": False, "cause": "", "chattering": False, "until": None, "by": "", "reason": "",
         "consequence": "hot", "action": "look",
     }  # fmt: skip
 
@@ -220,7 +221,7 @@ def test_alarm_summary(native, picture):
         Alarm(LEAK, AlarmState.RTN_UNACK, True, T0 - 5, T0 - 1),
     )
     summary = body(native.messages(picture(T0, alarms=alarms), T0), "alarms")
-    assert summary["state"] == {"B": 0, "C": 1, "D": 1}
+    assert summary["state"] == {"B": 0, "C": 1, "D": 1, "E": 0, "F": 0, "G": 0}
     assert summary["priority"] == {"critical": 1, "high": 1, "medium": 0, "low": 0}
     assert (summary["total"], summary["active"], summary["unacked"]) == (2, 1, 1)
     assert summary["newest"] == {"id": "leak_1_wet", "title": "Leak", "priority": "high", "t_active": WALL_MS - 5000}
