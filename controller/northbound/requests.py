@@ -303,10 +303,9 @@ class Requests:
 
     def _audit(self, principal: str, why: str, count: int, wall_ms: int) -> Message:
         self._audits += 1
-        body = {
-            "id": f"{self._boot}-req-{self._audits}", "ts": wall_ms, "boot": self._boot, "type": "request_dropped",
-            "principal": principal, "example": self._examples.get((principal, why), ""), "why": why, "count": count,
-        }  # fmt: skip
+        head = {"id": f"{self._boot}-req-{self._audits}", "ts": wall_ms, "boot": self._boot, "kind": AUDIT}
+        example = self._examples.get((principal, why), "")
+        body = {**head, "event": "request_dropped", "by": principal, "example": example, "why": why, "count": count}
         return Message(f"{self._root}/evt", encode(body).encode(), retain=False, kind=AUDIT)
 
 

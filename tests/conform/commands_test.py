@@ -102,7 +102,7 @@ async def test_a_bms_asks_over_mosquitto(bench: Bench, tmp_path: Path) -> None:
         await bms.say("cmd/bms/req", asked("poison", value=1400), "-r")  # waits for whoever subscribes
         running = Running(Service(load_plan(bench.site_file), {}))
         await bms.hear("status", state="online")
-        await bms.hear("evt", type="request_dropped", why="retained")
+        await bms.hear("evt", event="request_dropped", why="retained")
         body = asked("one")
         await bms.say("cmd/bms/req", body)
         for state in ("accepted", "applied", "confirmed"):

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule
 
 from controller.config.enclosure import Principal
 from controller.core.commands import Outcome
+from controller.core.engine import View
+from controller.core.image import freeze
 from controller.core.pod import setpoint_rows
 from controller.northbound import requests
 from controller.northbound.publisher import AUDIT, Arrived
 from controller.northbound.requests import Requests
+from controller.northbound.snapshot import snapshot
 from controller.store import NoAnswers, Store
 from hil.bench import command_fuzz
+from tests.core.model import reference_plan
 from tests.northbound.conftest import T0, WALL_MS
 
 ROOT = "r"
@@ -141,7 +149,7 @@ def test_what_is_wrong_is_said(talk, changed, code):
 def test_what_can_not_be_answered_is_audited(talk, payload, why):
     assert talk.ask(payload) == []
     (told,) = talk.said()
-    assert (told["principal"], told["why"], told["count"]) == ("bms", why, 1)
+    assert (told["by"], told["why"], told["count"]) == ("bms", why, 1)
     assert talk.messages[0].kind == AUDIT
 
 
@@ -153,7 +161,7 @@ def test_a_retained_request_is_dropped(talk):
 def test_a_stranger_is_dropped_and_named(talk):
     assert talk.ask(talk.body(), by="mallory") == []
     (told,) = talk.said()
-    assert (told["principal"], told["example"], told["why"]) == ("(unknown)", "mallory", "unknown principal")
+    assert (told["by"], told["example"], told["why"]) == ("(unknown)", "mallory", "unknown principal")
 
 
 def test_a_name_of_the_console_is_a_stranger(talk):
@@ -259,6 +267,79 @@ async def test_memory_of_answers_is_bounded(plan, picture, monkeypatch, tmp_path
 
 
 # ---------------------------------------------------------------- fuzz
+
+JSON = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8)),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=4), inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+class Hostile(RuleBasedStateMachine):
+    """A BMS that says anything at any time, against a model of what may become a command."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        plan = reference_plan()
+        self.requests = Requests(ROOT, PRINCIPALS, setpoint_rows(plan.pod), plan.revision, 17, NoAnswers())
+        self.view = View(T0, "OFF", T0, "", False, freeze({}, {}, T0), (), (), "", (), {})
+        self.now, self.sent, self.acting = T0, 0, set()
+        self.heard = Counter()
+        self.pass_time(1.0)
+
+    @property
+    def wall_ms(self) -> int:
+        return WALL_MS + round(1000 * (self.now - T0))
+
+    def send(self, topic: str, payload: bytes, retain: bool = False) -> list[Any]:
+        self.sent += 1
+        return self.requests.received(Arrived(f"{ROOT}/{topic}", payload, retain, 1, self.wall_ms), self.now)
+
+    @rule(seconds=st.sampled_from([0.0, 0.2, 1.0, 31.0]))
+    def pass_time(self, seconds: float) -> None:
+        self.now += seconds
+        for message in self.requests.messages(snapshot(self.view, self.wall_ms, 17, "sync"), self.now):
+            self.heard["dropped" if message.topic.endswith("evt") else "answers"] += (
+                json.loads(message.payload)["count"] if message.topic.endswith("evt") else 1
+            )
+
+    @rule(
+        changed=st.dictionaries(st.sampled_from([*requests.ALLOWED, "odd"]), JSON, max_size=2),
+        by=st.sampled_from(["bms", "guard", "mallory"]),
+    )
+    def ask(self, changed: dict[str, Any], by: str) -> None:
+        right = {"id": f"n{self.sent}", "op": "set", "target": "pod/supply_temp_sp", "value": 30, "unit": "Cel"}
+        body = {**right, "slot": 8, "ts": self.wall_ms, "exp": self.wall_ms + 1000, **changed}
+        commands = self.send(f"cmd/{by}/req", json.dumps(body).encode())
+        if not changed and by != "bms":
+            assert not commands
+        for command in commands:
+            assert by == "bms"
+            assert "odd" not in changed
+            assert (command.operation, command.slot) in {("set", 8), ("set", 10)}
+            assert (by, command.id) not in self.acting, "never twice"
+            self.acting.add((by, command.id))
+            self.requests.answered([Outcome(command.id, by, "accepted")], self.wall_ms)
+
+    @rule(data=st.binary(max_size=60), by=st.sampled_from(["bms", "mallory", "", "#"]))
+    def shout(self, data: bytes, by: str) -> None:
+        assert self.send(f"cmd/{by}/req", data) == []
+
+    @rule(data=st.binary(max_size=5), by=st.sampled_from(["bms", "mallory"]), retain=st.booleans())
+    def beat(self, data: bytes, by: str, retain: bool) -> None:
+        commands = self.send(f"hb/{by}", data, retain)
+        assert not commands or (by == "bms" and not retain and commands[0].operation == "heartbeat")
+
+    def teardown(self) -> None:
+        self.pass_time(2.0)
+        counts = self.requests.counts
+        assert sum(counts.values()) == self.sent
+        assert self.heard["dropped"] == counts["dropped"]
+        assert self.heard["answers"] == counts["answered"] + counts["command"]
+
+
+Hostile.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestHostile = Hostile.TestCase
 
 
 @pytest.mark.parametrize("seed", [11, 12])
