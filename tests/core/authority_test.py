@@ -172,6 +172,19 @@ def test_only_a_reset_at_the_pod_brings_a_rack_back(desk: Desk) -> None:
     assert not desk.rig.engine.interlocks.racks_tripped()
 
 
+def test_a_reset_releases_latched_alarms_too(desk: Desk) -> None:
+    leak = desk.rig.model.plan.pod.protection.cdu_leak[0]
+    alarm = leak.replace(".", "_")
+    desk.rig.model.values[leak] = True
+    desk.run(3)
+    desk.rig.model.values[leak] = False
+    desk.run(3)
+    assert desk.last(desk.ask("ack", alarm)).state == "confirmed"
+    assert alarm in desk.rig.alarms(), "latched"
+    desk.ask("reset", by="console:ann")
+    assert alarm not in desk.rig.alarms()
+
+
 def test_a_publisher_gone_wrong_does_not_take_the_pod_down(desk: Desk) -> None:
     racks = [rack.name for rack in desk.rig.model.plan.pod.racks]
     desk.ask("isolate", racks[0])
