@@ -23,14 +23,17 @@ from controller.console.server import serve
 from controller.console.tty import serve_tty
 from controller.core.commands import Command, Operation, Outcome, rejected
 from controller.core.engine import Effects, Engine, View
-from controller.core.pod import Pod
+from controller.core.pod import LINK_DEVICE, Pod
 from controller.core.points import Point, Reading, Value, good
 from controller.fieldbus.bus import BusWorker
 from controller.fieldbus.door import door_of, serve_door
 from controller.fieldbus.frames import Request
 from controller.fieldbus.guard import needed_points, objection, owned_points
+from controller.northbound.journal import Journal
 from controller.northbound.link import Link
 from controller.northbound.native import Native
+from controller.northbound.outbox import Outbox
+from controller.northbound.publisher import Message
 from controller.northbound.snapshot import snapshot
 from controller.store import Store
 from controller.systemd import Notifier
@@ -45,6 +48,7 @@ RECENT_S = 600.0  # how long a late scan or a failed edge keeps its alarm up
 RECENT_MAX = 1000
 TRUST_S = 10.0  # how often is asked whether the wall clock can be believed
 EPOCH_STEP_S = 1.0  # a smaller move of the wall clock changes no expiry
+FAULTS_LOGGED_EVERY = 1000
 FAREWELL_S = 3.0  # how long a stopping controller may take to say so to its broker
 
 Edge = Callable[[], Awaitable[None]]
@@ -88,9 +92,10 @@ class Service:
         for worker in self._workers:
             worker.tools.kept = needed_points(plan.pod)
         self._writers = {point: worker for worker in self._workers for point in worker.points}
-        self._native = Native(plan, self.about["version"], boot=self._boot, answers=self._store)
-        self._link = Link(plan.mqtt, self._native, clock=self._clock)
-        self._notifier = Notifier(os.environ if environ is None else environ)
+        self._journal = Journal(plan.native.root, self._boot)
+        self._environ = os.environ if environ is None else environ
+        self._links = [self._link(name) for name in plan.links]
+        self._notifier = Notifier(self._environ)
         self._commands: dict[Command, asyncio.Future[Outcome]] = {}
         self._from_links: list[Command] = []
         self._view: View | None = None
@@ -144,9 +149,7 @@ class Service:
 
     def links(self) -> Mapping[str, str]:
         """Return how each link to the outside stands, and what went wrong on each bus, in words."""
-        link = self._link
-        state = f"connected, MQTT {link.protocol}" if link.connected else f"not connected: {link.last_error}"
-        words = {"mqtt": f"{state}; {link.published} published, {link.dropped} dropped, {link.connects} connects"}
+        words = {f"mqtt {link.name}": link.in_words() for link in self._links}
         return words | {worker.name: told for worker in self._workers if (told := worker.in_words())}
 
     # What tools see of it (fieldbus.door.Host).
@@ -169,16 +172,23 @@ class Service:
         gc.collect()
         gc.freeze()  # the plan and the imports live as long as the process: keep them out of every collection
         _log.info("started", boot=self._boot, **self.about)
+        self._tell_links([self._journal.noted("start", "controller", self._clock.wall_ms(), self.about)])
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(self._kept_up(name, edge), name=name) for name, edge in self._edges()}
             await self._scan_until(stopping)
             self._notifier.stopping()
-            self._link.close()
-            await asyncio.wait({tasks["mqtt"]}, timeout=FAREWELL_S)
+            self._tell_links([self._journal.noted("stop", "controller", self._clock.wall_ms())])
+            for link in self._links:
+                link.close()
+            if self._links:
+                await asyncio.wait({tasks[f"mqtt {link.name}"] for link in self._links}, timeout=FAREWELL_S)
             while left := [task for task in tasks.values() if not task.done()]:
                 for task in left:
                     task.cancel()
                 await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        for link in self._links:
+            if link.outbox:
+                link.outbox.close()
         self._store.close()
         self._notifier.close()
         _log.info("stopped; equipment is left as it is")
@@ -187,7 +197,8 @@ class Service:
         console = self._plan.console
         for worker in self._workers:
             yield f"bus {worker.name}", worker.run
-        yield "mqtt", self._link.run
+        for link in self._links:
+            yield f"mqtt {link.name}", link.run
         yield "console", partial(serve, Path(console.socket), self)
         yield "tools", partial(serve_door, door_of(console.socket), self)
         if console.tty:
@@ -245,11 +256,7 @@ class Service:
             self._writers[write.point].submit(write)
         self._answer(commands, asked, effects.outcomes)
         self._tell(effects)
-        wall_ms = self._clock.wall_ms()
-        self._native.answered(effects.outcomes, wall_ms)
-        arrived = self._link.scan(snapshot(effects.view, wall_ms, self._boot, self._trust), now)
-        self._from_links = arrived[:COMMANDS_MAX]
-        self._native.answered([_busy(command) for command in arrived[COMMANDS_MAX:]], wall_ms)
+        self._from_links = self._publish(effects, now)
         if self._scans == 1:
             self._notifier.ready()
 
@@ -259,14 +266,19 @@ class Service:
         """Log what was asked and what became of it; answer the console with the last word of this scan."""
         by_id = {(command.principal, command.id): command for command in asked}
         last = {(outcome.principal, outcome.id): outcome for outcome in outcomes}
+        wall_ms = self._clock.wall_ms()
         for outcome in outcomes:
             command = by_id.get((outcome.principal, outcome.id))
-            if command is None or command.operation != "heartbeat":
-                _log.info(
-                    "command", id=outcome.id, principal=outcome.principal, state=outcome.state, code=outcome.code,
-                    operation=command.operation if command else None, target=command.target if command else None,
-                    reason=outcome.message,
-                )  # fmt: skip
+            if command is not None and command.operation == "heartbeat":
+                continue
+            _log.info(
+                "command", id=outcome.id, principal=outcome.principal, state=outcome.state, code=outcome.code,
+                operation=command.operation if command else None, target=command.target if command else None,
+                reason=outcome.message,
+            )  # fmt: skip
+            self._tell_links([self._journal.command(command, outcome, wall_ms)])
+        for link in self._links:
+            link.answered(outcomes, wall_ms)
         for command, future in waiting.items():
             if not future.done():
                 future.set_result(last[command.principal, command.id])
@@ -282,6 +294,38 @@ class Service:
         if self._epoch_s is None or abs(epoch_s - self._epoch_s) > EPOCH_STEP_S:
             self._epoch_s = epoch_s
         return self._epoch_s
+
+    def _link(self, name: str) -> Link:
+        """Return one link with its publisher and its outbox."""
+        plan, settings = self._plan, self._plan.links[name]
+        folder = self._environ.get("CREDENTIALS_DIRECTORY")
+        outbox = Outbox(plan.state_dir / f"outbox-{name}.sqlite", settings.outbox) if settings.outbox else None
+        publisher = Native(plan, self.about["version"], boot=self._boot, answers=self._store)
+        credentials = Path(folder) if folder else None
+        return Link(settings, publisher, name=name, outbox=outbox, credentials=credentials, clock=self._clock)
+
+    def _publish(self, effects: Effects, now: float) -> list[Command]:
+        """Let every link see this scan; return what was asked over them. What goes wrong is a fault of one link."""
+        picture = snapshot(effects.view, self._clock.wall_ms(), self._boot, self._trust)
+        asked: list[Command] = []
+        moved = [self._journal.moved(effects.transition, picture)] if effects.transition else []
+        self._tell_links([*moved, *self._journal.alarms(effects.alarms, picture)])
+        for link in self._links:
+            try:
+                commands = link.scan(picture, now)
+                room = COMMANDS_MAX - len(asked)
+                asked += commands[:room]
+                link.answered([_busy(command) for command in commands[room:]], picture.wall_ms)
+            except Exception:
+                self._edge_faults += 1
+                self._recent_faults.append(now)
+                if self._edge_faults % FAULTS_LOGGED_EVERY == 1:
+                    _log.exception("a publisher failed", link=link.name, faults=self._edge_faults)
+        return asked
+
+    def _tell_links(self, events: list[Message]) -> None:
+        for link in self._links:
+            link.offer(events)
 
     def _tell(self, effects: Effects) -> None:
         """Log what happened in this scan; nothing is logged when nothing happened."""
@@ -311,6 +355,9 @@ class Service:
             "scan_time": round(1000 * took_s, 2),
             "edge_faults": self._edge_faults,
         }
+        for link in self._links:
+            points = link.readings(now)
+            self._inbox.update({f"{LINK_DEVICE}{link.name}.{name}": good(value, now) for name, value in points.items()})
         self._inbox["controller.store_failing"] = good(bool(self._store.problem), now)
         self._inbox.update({f"controller.{name}": good(float(value), now) for name, value in numbers.items()})
 

@@ -64,11 +64,13 @@ DOCUMENTS: Final = (
     Topic("{r}/dev/{dev}", 1, True, "every value of one device, with quality and time"),
     Topic("{r}/alarm/{id}", 1, True, "one alarm that is not normal; empty when it is normal again"),
     Topic("{r}/override", 1, True, "the priority array of every setpoint that may be asked, and local control"),
+    Topic("{r}/alarms", 1, True, "how many alarms stand, by state and priority, and the newest unacknowledged"),
+)
+
+ASKING: Final = (
     Topic("{r}/cmd/{principal}/req", 1, False, "**to the pod**: one request of a principal; never retained"),
     Topic("{r}/cmd/{principal}/rsp", 1, False, "what became of it: one message for each state"),
     Topic("{r}/hb/{principal}", 0, False, "**to the pod**: a principal is alive"),
-    Topic("{r}/evt", 1, False, "requests that were dropped without an answer, with how many"),
-    Topic("{r}/alarms", 1, True, "how many alarms stand, by state and priority, and the newest unacknowledged"),
 )
 
 encode: Final = JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -154,7 +156,7 @@ class Native:
         self._plan = plan
         self._version = version
         self._boot = boot
-        self.root = root or plan.mqtt.root
+        self.root = root or plan.native.root
         points = by_device((*plan.pod.points.values(), *pod_points(plan.pod).values()))
         self._units = {point.id: point.unit for group in points.values() for point in group}
         self._places = {point.id: decimals(point.deadband) for group in points.values() for point in group}

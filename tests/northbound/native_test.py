@@ -15,7 +15,7 @@ from controller.core.engine import pod_points
 from controller.core.pod import setpoint_rows
 from controller.core.points import NEVER_READ, Kind, Quality, Reading, good
 from controller.core.slots import Slots
-from controller.northbound.native import DOCUMENTS, DOCUMENTS_PER_SCAN, Native
+from controller.northbound.native import ASKING, DOCUMENTS, DOCUMENTS_PER_SCAN, Native
 from controller.northbound.publisher import Arrived, Message
 from controller.northbound.snapshot import STATUS_NAMES
 
@@ -45,7 +45,8 @@ def of_device(messages):
 
 def test_first_scan_tells_everything(native, picture, plan):
     messages = native.messages(picture(T0), T0)
-    names = {*(device.name for device in plan.devices), *(bus.name for bus in plan.buses), "pod", "controller"}
+    pseudo = {*(bus.name for bus in plan.buses), "pod", "controller", "link_native"}
+    names = {*(device.name for device in plan.devices), *pseudo}
     expected = {"meta", "state", "alarms", *(f"dev/{n}" for n in names), *(f"meta/{n}" for n in names)}
     assert set(topics(messages)) == expected
     assert len(messages) == len(expected)
@@ -281,9 +282,10 @@ def test_every_topic_is_in_the_table(native, picture, plan):
     messages = [*native.messages(picture(T0, alarms=(alarm,), slots=slots), T0), native.status("online", WALL_MS)]
     told = {(m.topic.removeprefix(f"{ROOT}/").split("/")[0], m.topic.count("/"), m.qos, m.retain) for m in messages}
     depth = ROOT.count("/")
-    listed = {document for document in DOCUMENTS if "to the pod" not in document.content}
-    assert told == {(d.topic.split("/")[1], d.topic.count("/") + depth, d.qos, d.retain) for d in listed}
-    heard = {d.topic.replace("{principal}", "+").replace("{r}", ROOT) for d in set(DOCUMENTS) - listed}
+    answers = [row for row in ASKING if row.topic.endswith("/rsp")]
+    rows = {(d.topic.split("/")[1], d.topic.count("/") + depth, d.qos, d.retain) for d in (*DOCUMENTS, *answers)}
+    assert told == rows | {("evt", depth + 1, 1, False)}
+    heard = {row.topic.replace("{principal}", "+").replace("{r}", ROOT) for row in ASKING if row not in answers}
     assert heard == set(native.subscriptions) - {f"{ROOT}/alarm/+"}
 
 
@@ -332,7 +334,7 @@ def test_a_scan_is_cheap(native, picture, plan):
 
 def test_docs_list_every_document_and_quality():
     text = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text()
-    for document in DOCUMENTS:
+    for document in (*DOCUMENTS, *ASKING):
         retained = "yes" if document.retain else "no"
         assert f"| `{document.topic}` | {document.qos} | {retained} | {document.content} |" in text
     for code, name in STATUS_NAMES.items():
@@ -347,5 +349,5 @@ def test_docs_show_documents_with_the_keys_they_have(native, picture):
     told = [
         body(messages, topic) for topic in ("status", "meta", "state", "dev/pump_1", "alarm/pod_flow_low", "alarms")
     ]
-    shown = [block for block in blocks if "dev" not in block]
+    shown = [block for block in blocks if "dev" not in block and "event" not in block]
     assert [list(block) for block in shown] == [list(document) for document in told]
