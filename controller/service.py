@@ -9,7 +9,7 @@ import selectors
 import signal
 import uuid
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
@@ -17,14 +17,14 @@ from pathlib import Path
 
 import structlog
 
-from controller.clock import Clock, SystemClock
+from controller.clock import Clock, SystemClock, Trust
 from controller.config.plan import Plan
 from controller.console.server import serve
 from controller.console.tty import serve_tty
-from controller.core.commands import Command, Operation, Outcome
+from controller.core.commands import Command, Operation, Outcome, rejected
 from controller.core.engine import Effects, Engine, View
 from controller.core.pod import LINK_DEVICE, Pod
-from controller.core.points import Point, Reading, good
+from controller.core.points import Point, Reading, Value, good
 from controller.fieldbus.bus import BusWorker
 from controller.fieldbus.door import door_of, serve_door
 from controller.fieldbus.frames import Request
@@ -47,6 +47,8 @@ CANCEL_AGAIN_S = 1.0  # a library may swallow a cancel; it is said again
 EDGE_RESTART_S = 5.0
 RECENT_S = 600.0  # how long a late scan or a failed edge keeps its alarm up
 RECENT_MAX = 1000
+TRUST_S = 10.0  # how often is asked whether the wall clock can be believed
+EPOCH_STEP_S = 1.0  # a smaller move of the wall clock changes no expiry
 FAULTS_LOGGED_EVERY = 1000
 FAREWELL_S = 3.0  # how long a stopping controller may take to say so to its broker
 
@@ -63,6 +65,10 @@ def precise_loop() -> asyncio.AbstractEventLoop:
     return asyncio.SelectorEventLoop(selectors.SelectSelector())
 
 
+def _busy(command: Command) -> Outcome:
+    return rejected(command, "busy", "too many commands are waiting")
+
+
 class Service:
     """One pod's controller. ``run`` returns after SIGTERM or SIGINT; equipment is left running as it is."""
 
@@ -76,8 +82,10 @@ class Service:
             self._store.problem
         ):  # a latched trip may be forgotten: racks that run are taken over, nothing starts by itself
             pod = replace(pod, autostart=False)
-        now = self._clock.monotonic()
-        self._engine = Engine(pod, self._store.load(), now, self._boot, self._clock.wall_ms() / 1000 - now)
+        self._trust: Trust = self._clock.trust()
+        self._trusted_at = self._clock.monotonic()
+        self._epoch_s: float | None = None
+        self._engine = Engine(pod, self._store.load(), self._clock.monotonic(), self._boot, self._epoch())
         self._inbox: dict[str, Reading] = {}
         self._safety = asyncio.Event()
         self._workers = [BusWorker(bus, self._inbox, self._clock, self._safety.set) for bus in plan.buses]
@@ -89,9 +97,9 @@ class Service:
         self._environ = os.environ if environ is None else environ
         self._bd_seq = self._store.load().get(BD_SEQ, -1)
         self._links = [self._link(name) for name in plan.links]
-        self._from_links: list[Command] = []
         self._notifier = Notifier(self._environ)
         self._commands: dict[Command, asyncio.Future[Outcome]] = {}
+        self._from_links: list[Command] = []
         self._view: View | None = None
         self._saved: dict[str, object] = {}
         self._scans = 0
@@ -122,13 +130,21 @@ class Service:
         return self._clock.monotonic()
 
     async def submit(
-        self, operation: Operation, target: str, principal: str, *, ttl_s: float = 0.0, reason: str = ""
+        self,
+        operation: Operation,
+        target: str,
+        principal: str,
+        *,
+        value: Value | None = None,
+        slot: int = 0,
+        ttl_s: float = 0.0,
+        reason: str = "",
     ) -> Outcome:
-        """Hand a command to the next scan and return what became of it."""
+        """Hand a command to the next scan and return what became of it in that scan."""
         expires = self.now() + COMMAND_TTL_S
-        command = Command(str(uuid.uuid4()), principal, operation, target, expires, ttl_s=ttl_s, reason=reason)
+        command = Command(str(uuid.uuid4()), principal, operation, target, expires, value, slot, ttl_s, reason)
         if len(self._commands) >= COMMANDS_MAX:
-            return Outcome(command.id, principal, "rejected", "busy", "too many commands are waiting")
+            return _busy(command)
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._commands[command] = future
         return await future
@@ -240,51 +256,75 @@ class Service:
         self._view = effects.view
         for write in effects.writes:
             self._writers[write.point].submit(write)
-        answers = {outcome.id: outcome for outcome in effects.outcomes}
-        for command in asked:
-            answer = answers[command.id]
-            if command.operation != "heartbeat":
-                _log.info(
-                    "command", principal=command.principal, operation=command.operation, target=command.target,
-                    accepted=answer.accepted, code=answer.code,
-                )  # fmt: skip
-                self._tell_links([self._journal.command(command, answer, self._clock.wall_ms())])
-            future = commands.get(command)
-            if future and not future.done():
-                future.set_result(answer)
+        self._answer(commands, asked, effects.outcomes)
         self._tell(effects)
-        self._publish(effects, now)
+        self._from_links = self._publish(effects, now)
         if self._scans == 1:
             self._notifier.ready()
+
+    def _answer(
+        self, waiting: Mapping[Command, asyncio.Future[Outcome]], asked: Sequence[Command], outcomes: Sequence[Outcome]
+    ) -> None:
+        """Log what was asked and what became of it; answer the console with the last word of this scan."""
+        by_id = {(command.principal, command.id): command for command in asked}
+        last = {(outcome.principal, outcome.id): outcome for outcome in outcomes}
+        wall_ms = self._clock.wall_ms()
+        for outcome in outcomes:
+            command = by_id.get((outcome.principal, outcome.id))
+            if command is not None and command.operation == "heartbeat":
+                continue
+            _log.info(
+                "command", id=outcome.id, principal=outcome.principal, state=outcome.state, code=outcome.code,
+                operation=command.operation if command else None, target=command.target if command else None,
+                reason=outcome.message,
+            )  # fmt: skip
+            self._tell_links([self._journal.command(command, outcome, wall_ms)])
+        for link in self._links:
+            link.answered(outcomes, wall_ms)
+        for command, future in waiting.items():
+            if not future.done():
+                future.set_result(last[command.principal, command.id])
+
+    def _epoch(self) -> float | None:
+        """Return Unix seconds at monotonic 0, None while the wall clock can't be believed; steady unless it is set."""
+        now = self.now()
+        if now - self._trusted_at >= TRUST_S:
+            self._trust, self._trusted_at = self._clock.trust(), now
+        if self._trust != "sync":
+            return None
+        epoch_s = self._clock.wall_ms() / 1000 - now
+        if self._epoch_s is None or abs(epoch_s - self._epoch_s) > EPOCH_STEP_S:
+            self._epoch_s = epoch_s
+        return self._epoch_s
 
     def _link(self, name: str) -> Link:
         """Return one link with its publisher and its outbox."""
         plan, settings = self._plan, self._plan.links[name]
         folder = self._environ.get("CREDENTIALS_DIRECTORY")
         outbox = Outbox(plan.state_dir / f"outbox-{name}.sqlite", settings.outbox) if settings.outbox else None
-        made_of = Context(plan, self.about["version"], self._boot, self._bd_seq, self._keep_bd_seq)
+        made_of = Context(plan, self.about["version"], self._boot, self._bd_seq, self._keep_bd_seq, answers=self._store)
         publisher = PUBLISHERS[settings.publisher](made_of)
         credentials = Path(folder) if folder else None
         return Link(settings, publisher, name=name, outbox=outbox, credentials=credentials, clock=self._clock)
 
-    def _publish(self, effects: Effects, now: float) -> None:
-        """Let every link see this scan. What goes wrong there is a fault of that link alone."""
-        picture = snapshot(effects.view, self._clock.wall_ms(), self._boot)
+    def _publish(self, effects: Effects, now: float) -> list[Command]:
+        """Let every link see this scan; return what was asked over them. What goes wrong is a fault of one link."""
+        picture = snapshot(effects.view, self._clock.wall_ms(), self._boot, self._trust)
+        asked: list[Command] = []
         moved = [self._journal.moved(effects.transition, picture)] if effects.transition else []
         self._tell_links([*moved, *self._journal.alarms(effects.alarms, picture)])
-        self._from_links = []
         for link in self._links:
             try:
-                link.answered(effects.outcomes, picture.wall_ms)
-                arrived = link.scan(picture, now)
-                room = COMMANDS_MAX - len(self._from_links)
-                self._from_links += arrived[:room]
-                link.answered([_busy(command) for command in arrived[room:]], picture.wall_ms)
+                commands = link.scan(picture, now)
+                room = COMMANDS_MAX - len(asked)
+                asked += commands[:room]
+                link.answered([_busy(command) for command in commands[room:]], picture.wall_ms)
             except Exception:
                 self._edge_faults += 1
                 self._recent_faults.append(now)
                 if self._edge_faults % FAULTS_LOGGED_EVERY == 1:
                     _log.exception("a publisher failed", link=link.name, faults=self._edge_faults)
+        return asked
 
     def _tell_links(self, events: list[Message]) -> None:
         """Hand events to the links of the native tree; no other contract has a journal."""
@@ -330,12 +370,8 @@ class Service:
         self._inbox.update({f"controller.{name}": good(float(value), now) for name, value in numbers.items()})
 
     async def _store_changes(self) -> None:
-        self._engine.wall_offset_s = self._clock.wall_ms() / 1000 - self.now()
+        self._engine.wall_offset_s = self._epoch()
         saved = {**self._engine.saved(), BD_SEQ: self._bd_seq}
         if saved != self._saved:
             self._saved = saved
             await self._store.save(saved)
-
-
-def _busy(command: Command) -> Outcome:
-    return Outcome(command.id, command.principal, "rejected", "busy", "too many commands are waiting")

@@ -1,8 +1,8 @@
 """What survives a restart: one SQLite file, written by a thread of its own. Trouble with it never stops the controller.
 
-The file has one row: how often the controller booted, and one JSON object. WAL with synchronous=FULL makes a write
-survive a power cut; a checkpoint after every write keeps the main file whole by itself, so that a copy of it, or a
-look at it in a directory that has become read-only, shows the newest value.
+The file has one row (how often the controller booted, and one JSON object) and the answers to commands. WAL with
+synchronous=FULL makes a write survive a power cut; a checkpoint after every write keeps the main file whole by itself,
+so that a copy of it, or a look at it in a directory that has become read-only, shows the newest value.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 import structlog
@@ -27,6 +27,37 @@ RETRY_S = 10.0  # how long after a failed write it is tried again
 ASIDE_MAX = 100
 CORRUPT_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 EMPTY = "{}"
+ANSWERS_MAX = 65_536  # that are read back: 16 principals with 4096 each
+
+
+class Answer(NamedTuple):
+    """What was answered to one command: ``digest`` tells whether it comes again, ``reply`` is the answer as it was."""
+
+    principal: str
+    id: str
+    digest: str
+    reply: str
+    at_ms: int
+
+
+class Answers(Protocol):
+    """Where answers to commands are kept, so that a repeated one is answered and not done again."""
+
+    def answers(self) -> list[Answer]:
+        """Return what was kept, oldest first."""
+
+    def keep_answer(self, answer: Answer, forget: str | None = None) -> None:
+        """Keep ``answer``, in place of one with the same principal and id; forget that principal's id ``forget``."""
+
+
+class NoAnswers:
+    """Keeps nothing: answers are remembered for as long as the process runs."""
+
+    def answers(self) -> list[Answer]:
+        return []
+
+    def keep_answer(self, answer: Answer, forget: str | None = None) -> None:
+        pass
 
 
 class _CorruptError(Exception):
@@ -53,6 +84,8 @@ class Store:
         self._lock = threading.Lock()
         self._pool = ThreadPoolExecutor(1, "store")
         self._written, self._wanted = EMPTY, EMPTY
+        self._kept: dict[tuple[str, str], Answer | None] = {}  # answers to write, None to delete
+        self._answers: list[Answer] = []
         self._busy = False
         self._retry: threading.Timer | None = None
         self._boots = 0
@@ -93,12 +126,29 @@ class Store:
             self._busy = True
         self._submit()
 
+    def answers(self) -> list[Answer]:
+        """Return the answers that an earlier run kept, oldest first."""
+        return self._answers
+
+    def keep_answer(self, answer: Answer, forget: str | None = None) -> None:
+        """Hand an answer to the writing thread and return at once."""
+        with self._lock:
+            self._kept[answer.principal, answer.id] = answer
+            if forget is not None:
+                self._kept[answer.principal, forget] = None
+            while len(self._kept) > ANSWERS_MAX:  # the disk has failed for long
+                del self._kept[next(iter(self._kept))]
+            if self._busy:
+                return
+            self._busy = True
+        self._submit()
+
     async def flush(self) -> bool:
         """Wait until what was saved last is on disk; return whether it is."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(RuntimeError):  # closed already
             await loop.run_in_executor(self._pool, self._write_newest)
-        return self._database is not None and self._written == self._wanted
+        return self._database is not None and self._written == self._wanted and not self._kept
 
     def close(self) -> None:
         """Write what is not written yet, and close the file. May take as long as the disk does."""
@@ -140,6 +190,7 @@ class Store:
                 database.execute("PRAGMA wal_autocheckpoint = 1")
                 self._make(database)
                 self._boots, self._written = _content(database)
+                self._answers = _answers(database)
         except BaseException:
             database.close()
             raise
@@ -168,6 +219,10 @@ class Store:
                 database.execute("CREATE TABLE kept (boots INTEGER NOT NULL, content TEXT NOT NULL)")
                 database.execute("INSERT INTO schema VALUES (?)", (SCHEMA,))
                 database.execute("INSERT INTO kept VALUES (0, ?)", (EMPTY,))
+            database.execute(
+                "CREATE TABLE IF NOT EXISTS answers (principal TEXT, id TEXT, digest TEXT NOT NULL,"
+                " reply TEXT NOT NULL, at_ms INTEGER NOT NULL, PRIMARY KEY (principal, id)) WITHOUT ROWID"
+            )
             database.execute("COMMIT")
         except BaseException:
             with contextlib.suppress(sqlite3.Error):
@@ -208,11 +263,13 @@ class Store:
         """Write until nothing newer is wanted. Runs in the writing thread, or after it has ended."""
         while True:
             with self._lock:
-                text = self._wanted
-                if text == self._written or self._database is None:
+                text, kept = self._wanted, dict(self._kept)
+                if (text == self._written and not kept) or self._database is None:
                     self._busy = False
                     return
-            if not self._write(text):  # busy until the retry, so that a save in between only changes what is wanted
+            if not self._write(
+                text, kept
+            ):  # busy until the retry, so that a save in between only changes what is wanted
                 self._cancel_retry()
                 self._retry = threading.Timer(RETRY_S, self._submit)
                 self._retry.daemon = True
@@ -220,6 +277,9 @@ class Store:
                 return
             with self._lock:
                 self._written = text
+                for key, answer in kept.items():
+                    if self._kept.get(key, kept) is answer:
+                        del self._kept[key]
 
     def _cancel_retry(self) -> None:
         if self._retry:
@@ -229,12 +289,22 @@ class Store:
         with contextlib.suppress(RuntimeError):  # closed already
             self._pool.submit(self._write_newest)
 
-    def _write(self, content: str) -> bool:
-        if self._database is None:
+    def _write(self, content: str, answers: Mapping[tuple[str, str], Answer | None] | None = None) -> bool:
+        database = self._database
+        if database is None:
             return False
         try:
-            self._database.execute("UPDATE kept SET boots = ?, content = ?", (self._boots, content))
+            database.execute("BEGIN IMMEDIATE")
+            database.execute("UPDATE kept SET boots = ?, content = ?", (self._boots, content))
+            for key, answer in (answers or {}).items():
+                if answer is None:
+                    database.execute("DELETE FROM answers WHERE principal = ? AND id = ?", key)
+                else:
+                    database.execute("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?, ?)", answer)
+            database.execute("COMMIT")
         except sqlite3.Error as error:
+            with contextlib.suppress(sqlite3.Error):
+                database.execute("ROLLBACK")
             self._report(self._unwritable(error))
             return False
         if self._trouble:
@@ -264,6 +334,11 @@ def _content(database: sqlite3.Connection) -> tuple[int, str]:
     if not whole:
         raise _CorruptError("its content is not what was saved")
     return boots, content
+
+
+def _answers(database: sqlite3.Connection) -> list[Answer]:
+    rows = database.execute("SELECT * FROM answers ORDER BY at_ms DESC LIMIT ?", (ANSWERS_MAX,)).fetchall()
+    return [Answer(*row) for row in reversed(rows)]
 
 
 @contextlib.contextmanager

@@ -25,7 +25,7 @@ from controller.core import modes  # noqa: E402
 from controller.core.alarm_states import AlarmRow  # noqa: E402
 from controller.core.assess import COOLING_LOST_PCT  # noqa: E402
 from controller.core.engine import EMERGENCY_OFF, POSTURES, Posture  # noqa: E402
-from controller.core.pod import Pod, alarm_rows, interlock_rows, pod_points  # noqa: E402
+from controller.core.pod import Pod, alarm_rows, interlock_rows, pod_points, setpoint_rows  # noqa: E402
 from controller.fieldbus.admission import admitted, page  # noqa: E402
 from controller.northbound.dsx import Dsx  # noqa: E402
 from controller.northbound.schemas import SCHEMAS  # noqa: E402
@@ -267,6 +267,21 @@ def _notes(row: Register) -> Iterator[str]:
         yield row.description.rstrip(".")
 
 
+# ---------------------------------------------------------------- commands.md
+
+
+def setpoint_table() -> str:
+    """Return what may be asked of the reference pod."""
+    rows = []
+    for row in setpoint_rows(plan().pod):
+        unit = UNITS.get(row.unit, row.unit)
+        outside = "nearest inside" if row.clamps else "rejected"
+        slew = f"{60 * row.slew_per_s:g} {unit} a minute"
+        target, unit_code = code(row.point.replace(".", "/", 1)), code(row.unit)
+        rows.append((target, unit_code, f"{row.default:g}", f"{row.low:g} to {row.high:g} {unit}", outside, slew))
+    return table(("Setpoint", "`unit`", "Default", "Range", "Value outside", "Slew"), rows)
+
+
 # ---------------------------------------------------------------- mqtt.md, dsx.md
 
 
@@ -307,6 +322,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "alarms": alarm_table,
     "interlocks": interlock_table,
     "points": point_tables,
+    "setpoints": setpoint_table,
     "schemas": schemas,
     "dsx-objects": dsx_objects,
 }

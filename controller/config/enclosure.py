@@ -21,6 +21,7 @@ from controller.core import interlocks, loops, modes
 from controller.core.power import Power, Rack
 
 BASES_MAX = 4
+PRINCIPALS_MAX = 16
 # Sanity limits of a number by the unit that ends its name; a loop's own range is far inside.
 UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_k_per_min": (0.01, 60),
@@ -198,6 +199,19 @@ class NativeSettings(Strict):
     root: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,48}(/[A-Za-z0-9_-]{1,48}){0,7}$")]
 
 
+class Principal(Strict):
+    """Who may ask something of the pod over MQTT: the kinds of request, and the slots of setpoints it may write."""
+
+    roles: list[Literal["setpoints", "alarms", "modes", "isolation"]]
+    slots: list[Literal[8, 10, 13]] = Field(default_factory=list)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if bool(self.slots) != ("setpoints" in self.roles):
+            raise misplaced("slots", 'needed for the role "setpoints", and only for it')
+        return self
+
+
 class Console(Strict):
     """Technicians' way in. The socket is served to users of the service's group only."""
 
@@ -234,6 +248,7 @@ class Enclosure(Strict):
     startup: Annotated[modes.StartupTimes, Table]
     native: NativeSettings
     links: dict[Name, LinkSettings]
+    principals: Annotated[dict[Identifier, Principal], Field(max_length=PRINCIPALS_MAX)] = Field(default_factory=dict)
     console: Console
     dsx: DsxSettings | None = None
     sparkplug: SparkplugSettings | None = None

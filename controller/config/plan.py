@@ -20,6 +20,7 @@ from controller.config.enclosure import (
     Enclosure,
     LinkSettings,
     NativeSettings,
+    Principal,
     read_enclosure,
 )
 from controller.config.problems import ConfigError, Document, Location, Problem
@@ -82,6 +83,7 @@ class Plan:
     pod: Pod
     native: NativeSettings
     links: Mapping[str, LinkSettings]
+    principals: Mapping[str, Principal]
     console: Console
     dsx: DsxSettings | None = None
     sparkplug: SparkplugSettings | None = None
@@ -296,6 +298,7 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         pod=pod,
         native=enclosure.native,
         links=enclosure.links,
+        principals=enclosure.principals,
         console=enclosure.console,
         dsx=enclosure.dsx,
         sparkplug=enclosure.sparkplug,

@@ -160,6 +160,8 @@ def mode_lines(picture: Picture) -> list[str]:
         lines += wrapped(", ".join(view.acting), "Acting    ")
     if view.first_out:
         lines += wrapped(view.first_out, "First out ")
+    if view.lock:
+        lines += wrapped(f"by {view.lock.owner}: {view.lock.reason}", "LOCAL     ")
     if view.missing:
         lines += wrapped("; ".join(view.missing), "Missing   ")
     return lines
@@ -332,6 +334,47 @@ def alarm_figures(picture: Picture) -> str:
         for name in (*ALARM_COUNTS, *(f"_{priority}_share" for priority in PRIORITIES))
     ]
     return screen(["Rates are new alarms in ten minutes; shares are of the last day or since the start.", *table(rows)])
+
+
+# ---------------------------------------------------------------- slots
+
+
+def span(seconds: float) -> str:
+    """Return how long something lasts yet."""
+    if not math.isfinite(seconds):
+        return "while it is needed"
+    return f"{seconds / 60:.0f} min" if seconds >= 100 else f"{max(0.0, seconds):.0f} s"
+
+
+def slots(picture: Picture, wanted: str) -> str:
+    """Return who asks what of each setpoint, or of those whose name contains ``wanted``."""
+    lines = lock_lines(picture)
+    found = {name: array for name, array in picture.view.slots.items() if wanted.lower() in name}
+    for name, array in found.items():
+        row = array.setpoint
+        unit = UNITS.get(row.unit, row.unit)
+        wins = f"slot {array.winner} wins" if array.winner else "the default wins"
+        lines += ["", f"{name}  {_shown(picture, name)} in force, {wins}  (allowed {row.low:g} to {row.high:g} {unit})"]
+        asked = [
+            (str(slot), value_text(picture.points.get(name), lease.value), lease.principal,
+             span(lease.until - picture.now), lease.reason)
+            for slot, lease in array.leases.items()
+        ]  # fmt: skip
+        asked.append(("-", value_text(picture.points.get(name), row.default), "default", "", ""))
+        lines += table([("slot", "asks", "who", "lasts", "why"), *asked])
+        for slot, ended in array.ended.items():
+            gone = f"{ended.principal}, {age(picture.now - ended.at)} ago: {ended.reason}"
+            lines += wrapped(gone, f"  slot {slot} ended: ")
+    if not found:
+        lines.append(f'No setpoint matches "{wanted}"; there are: {", ".join(picture.view.slots)}')
+    return screen(lines)
+
+
+def lock_lines(picture: Picture) -> list[str]:
+    lock = picture.view.lock
+    if lock is None:
+        return ["Remote control: setpoints may be asked from outside."]
+    return wrapped(f"LOCAL CONTROL by {lock.owner} for {age(picture.now - lock.since)}: {lock.reason}", "", "  ")
 
 
 # ---------------------------------------------------------------- mode, points, links

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import difflib
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from controller.console import screens
+from controller.console.orders import ORDERS, Reply, Request, order
 from controller.console.screens import WIDTH, Picture, plain, wrapped
 from controller.core.commands import MODE_OPERATIONS, Operation, Outcome
 from controller.core.engine import View
 from controller.core.pod import Pod
-from controller.core.points import Point
+from controller.core.points import Point, Value
 
 LINE_MAX = 512
 SUBMIT_MAX_S = 5.0  # how long the scan may take to judge a command
@@ -45,28 +45,17 @@ class Desk(Protocol):
         """Return monotonic seconds, on the clock of the scan."""
 
     async def submit(
-        self, operation: Operation, target: str, principal: str, *, ttl_s: float = 0.0, reason: str = ""
+        self,
+        operation: Operation,
+        target: str,
+        principal: str,
+        *,
+        value: Value | None = None,
+        slot: int = 0,
+        ttl_s: float = 0.0,
+        reason: str = "",
     ) -> Outcome:
         """Hand a command to the next scan and return how it was judged."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A command that a line asks for."""
-
-    operation: Operation
-    target: str = ""
-    ttl_s: float = 0.0
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """What to show; a command to submit first, if there is one; and whether the session is over."""
-
-    text: str
-    request: Request | None = None
-    over: bool = False
 
 
 # verb: (usage, one line, more)
@@ -111,18 +100,37 @@ HELP: Mapping[str, tuple[str, str, str]] = {
         "It stays out, over a restart too, until return_to_service. REASON names the work.",
     ),
     "return_to_service": ("return_to_service ID", "bring it back after the work", ""),
+    "slots": (
+        "slots [SETPOINT]",
+        "setpoints that may be asked: who asks what, what wins, what is in force",
+        "The lowest slot wins: 5 protection, 7 console, 8 and 10 BMS, 13 optimiser; without any, the default.",
+    ),
+    "set": (
+        "set SETPOINT VALUE [TIME] REASON",
+        "ask for a setpoint, in slot 7",
+        "TIME is 30m or 2h, at most 8h; 1h without it. It beats every slot of the BMS, and never the dew point.",
+    ),
+    "relinquish": (
+        "relinquish SETPOINT [SLOT]",
+        "give slot 7 back, or put out who holds another",
+        "The value moves to the next slot, or to the default, without a bump.",
+    ),
+    "local": (
+        "local REASON",
+        "take local control: nobody outside may set, start, stop or energise",
+        "Empties slots 8 to 16 of every setpoint and keeps them empty until remote. Protection goes on, and a rack "
+        "may still be isolated from outside.",
+    ),
+    "remote": ("remote", "give local control back", "Nothing comes back by itself: who was put out must ask again."),
+    "isolate": (
+        "isolate RACK REASON",
+        "take a rack off: its outlets at once, then its valve",
+        "Latched until mode reset.",
+    ),
     "links": ("links", "buses, their load and errors, and who does not answer", ""),
     "quit": ("quit", "leave", ""),
 }
 MODES: Mapping[str, Operation] = {operation: operation for operation in MODE_OPERATIONS}
-ASIDE: Mapping[str, Operation] = {
-    "shelve": "shelve",
-    "unshelve": "unshelve",
-    "out_of_service": "out_of_service",
-    "return_to_service": "return_to_service",
-}
-TIME = re.compile(r"(\d{1,4})([mh])")
-UNIT_S: Mapping[str, float] = {"m": 60.0, "h": 3600.0}
 
 
 class Session:
@@ -150,8 +158,8 @@ class Session:
         verb, rest = words[0].lower(), words[1:]
         if verb not in HELP:
             return Reply(_unknown("verb", verb, list(HELP)) + " help lists all.")
-        if verb in ASIDE:
-            return _aside(verb, rest)
+        if verb in ORDERS:
+            return order(verb, rest, HELP[verb][0])
         if len(rest) > (0 if verb in ("status", "links", "quit") else 1):
             return Reply(f"Too many words. Usage: {HELP[verb][0]}")
         return self._act(verb, rest[0] if rest else "")
@@ -160,8 +168,17 @@ class Session:
         """Return how the scan judged what was asked."""
         asked = f"{request.operation} {request.target}".strip()
         if outcome.accepted:
-            return _folded(f"Accepted: {asked}.")
+            return _folded(f"Accepted: {asked}{self._in_force(request, outcome)}.")
         return _folded(f"Refused: {asked}: {outcome.message or 'no reason given'} ({outcome.code or 'rejected'}).")
+
+    def _in_force(self, request: Request, outcome: Outcome) -> str:
+        """Return what wins now and until when, for an order about a setpoint."""
+        if request.operation not in ("set", "relinquish") or outcome.effective is None:
+            return ""
+        wins = screens.value_text(self.desk.points.get(request.target), outcome.effective)
+        lasts = "" if outcome.until is None else f", lasts {screens.span(outcome.until - self.desk.now())}"
+        masked = f"; {outcome.message}" if outcome.message else ""
+        return f": {wins} wins{lasts}{masked}"
 
     def _act(self, verb: str, word: str) -> Reply:
         if verb == "help":
@@ -189,25 +206,10 @@ class Session:
             return screens.points(picture, word)
         if verb == "alarms" and word:
             return screens.alarm_figures(picture) if word == "figures" else screens.suppressed(picture)
+        if verb == "slots":
+            return screens.slots(picture, word)
         draw = {"status": screens.status, "alarms": screens.alarms, "mode": screens.mode, "links": screens.links}
         return draw[verb](picture)
-
-
-def _aside(verb: str, words: list[str]) -> Reply:
-    """Return the request of a verb that puts one alarm aside or brings it back."""
-    operation = ASIDE[verb]
-    usage = f"Usage: {HELP[verb][0]}"
-    if not words:
-        return Reply(f"Which alarm? {usage}")
-    target, *rest = words
-    if operation in ("unshelve", "return_to_service"):
-        return Reply(f"Too many words. {usage}") if rest else Reply("", Request(operation, target))
-    time = TIME.fullmatch(rest[0].lower()) if rest and operation == "shelve" else None
-    ttl_s = int(time[1]) * UNIT_S[time[2]] if time else 0.0
-    reason = " ".join(rest[1:] if time else rest)
-    if time and not ttl_s:
-        return Reply(f"A time of nothing. {usage}")
-    return Reply("", Request(operation, target, ttl_s, reason)) if reason else Reply(f"Why? {usage}")
 
 
 async def answer(session: Session, text: str) -> Reply:
@@ -219,7 +221,8 @@ async def answer(session: Session, text: str) -> Reply:
         async with asyncio.timeout(SUBMIT_MAX_S):
             outcome = await session.desk.submit(
                 reply.request.operation, reply.request.target, session.principal,
-                ttl_s=reply.request.ttl_s, reason=reply.request.reason,
+                value=reply.request.value, slot=reply.request.slot, ttl_s=reply.request.ttl_s,
+                reason=reply.request.reason,
             )  # fmt: skip
     except TimeoutError:
         return Reply(f"No answer from the scan within {SUBMIT_MAX_S:.0f} s; it may still act. See: status")

@@ -9,7 +9,8 @@ from typing import Protocol
 import structlog
 
 from controller.console.lines import Lines, Typed
-from controller.console.session import TOO_LONG, Reply, Session, answer
+from controller.console.orders import Reply
+from controller.console.session import TOO_LONG, Session, answer
 
 CHUNK = 4096  # bytes read at once
 BURST = 100  # lines answered at once

@@ -144,6 +144,7 @@ class Authority:
         elif operation == "reset":
             self.isolation_held = False
             self._isolated_at.clear()
+            alarms.reset(command.principal, now)
         elif operation not in GOALS:
             return [_about_alarms(command, alarms, now)]
         return [accepted]
@@ -181,8 +182,10 @@ class Authority:
         operation = command.operation
         if operation in GOALS:
             key = ("mode", "", 0)
-        elif operation in ("set", "isolate", "reset"):
+        elif operation == "set":
             key = (operation, command.target, command.slot)
+        elif operation in ("isolate", "reset"):
+            key = (operation, command.target if operation == "isolate" else "", 0)
         else:
             if operation != "heartbeat":
                 yield Outcome(command.id, command.principal, "confirmed", effective=self._wanted(command))

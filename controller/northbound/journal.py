@@ -36,13 +36,17 @@ class Journal:
         """Return each thing that happened to an alarm as an event."""
         return [self._event("alarm", EVENT, snapshot.wall_ms, _alarm(event, snapshot)) for event in events]
 
-    def command(self, command: Command, outcome: Outcome, wall_ms: int) -> Message:
-        """Return what became of a command as an audit event."""
+    def command(self, command: Command | None, outcome: Outcome, wall_ms: int) -> Message:
+        """Return what became of a command as an audit event; ``command`` only in the scan that judged it."""
         body = {
-            "cmd": command.id[:TEXT_MAX],
-            "by": command.principal,
-            "op": command.operation,
-            "target": command.target[:TEXT_MAX],
+            "cmd": outcome.id[:TEXT_MAX],
+            "by": outcome.principal,
+            "op": command.operation if command else None,
+            "target": command.target[:TEXT_MAX] if command else None,
+            "value": command.value if command else None,
+            "slot": command.slot if command else None,
+            "why": command.reason[:TEXT_MAX] if command else None,
+            "state": outcome.state,
             "accepted": outcome.accepted,
             "code": outcome.code,
             "msg": outcome.message[:TEXT_MAX],

@@ -124,10 +124,6 @@ class Link:
         self.cause: Cause = ""
         self.last_error = ""
 
-    def answered(self, outcomes: Sequence[Outcome], wall_ms: int) -> None:
-        """Tell the publisher what became of its commands."""
-        self._publisher.answered(outcomes, wall_ms)
-
     def scan(self, snapshot: Snapshot, now: float) -> list[Command]:
         """Let the publisher see one scan; return the commands that came in. Never waits."""
         if self._fresh:
@@ -141,6 +137,10 @@ class Link:
         commands += self._publisher.pending(now)
         self.offer(self._publisher.messages(snapshot, now))
         return commands
+
+    def answered(self, outcomes: Sequence[Outcome], wall_ms: int) -> None:
+        """Tell the publisher what became of commands, its own and others'."""
+        self._publisher.answered(outcomes, wall_ms)
 
     def offer(self, messages: list[Message]) -> None:
         """Take messages to publish. Never waits.

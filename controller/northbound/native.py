@@ -9,6 +9,7 @@ only when it changed beyond a deadband (at most once a second), when a quality c
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from json import JSONEncoder
@@ -17,9 +18,11 @@ from typing import Any, Final, Literal, NamedTuple
 from controller.config.plan import DevicePlan, Plan
 from controller.core.alarms import Alarm, AlarmState
 from controller.core.commands import Command, Outcome
-from controller.core.pod import pod_points
+from controller.core.pod import pod_points, setpoint_rows
 from controller.core.points import Kind, Point, Reading, Value
+from controller.northbound.override import Override
 from controller.northbound.publisher import STATE, TELEMETRY, Arrived, Message
+from controller.northbound.requests import Requests
 from controller.northbound.snapshot import (
     SIGNIFICANT_DIGITS,
     Sample,
@@ -30,6 +33,7 @@ from controller.northbound.snapshot import (
     judged,
     shown,
 )
+from controller.store import Answers, NoAnswers
 
 SCHEMA: Final = 1
 SPACING_S: Final = 1.0  # time between two documents of one device that differ in values only, on average
@@ -59,7 +63,14 @@ DOCUMENTS: Final = (
     Topic("{r}/state", 1, True, "mode, since when and why, what is missing, which interlocks act, state of machines"),
     Topic("{r}/dev/{dev}", 1, True, "every value of one device, with quality and time"),
     Topic("{r}/alarm/{id}", 1, True, "one alarm that is not normal; empty when it is normal again"),
+    Topic("{r}/override", 1, True, "the priority array of every setpoint that may be asked, and local control"),
     Topic("{r}/alarms", 1, True, "how many alarms stand, by state and priority, and the newest unacknowledged"),
+)
+
+ASKING: Final = (
+    Topic("{r}/cmd/{principal}/req", 1, False, "**to the pod**: one request of a principal; never retained"),
+    Topic("{r}/cmd/{principal}/rsp", 1, False, "what became of it: one message for each state"),
+    Topic("{r}/hb/{principal}", 0, False, "**to the pod**: a principal is alive"),
 )
 
 encode: Final = JSONEncoder(separators=(",", ":"), allow_nan=False).encode
@@ -138,11 +149,12 @@ class Native:
         version: of the software.
         root: first levels of every topic; the configured one if empty.
         boot: number of this start of the controller.
+        answers: keeps the answers to commands over a restart; without it they are forgotten by then.
     """
 
     leaving = False
 
-    def __init__(self, plan: Plan, version: str, root: str = "", boot: int = 0) -> None:
+    def __init__(self, plan: Plan, version: str, root: str = "", boot: int = 0, answers: Answers | None = None) -> None:
         self._plan = plan
         self._version = version
         self._boot = boot
@@ -156,13 +168,21 @@ class Native:
         self._offset_ms: float | None = None
         self._alarm_root = f"{self.root}/alarm/"
         self._said: list[Message] = []
+        self._override = Override(self.root)
+        rows = setpoint_rows(plan.pod)
+        self._requests = Requests(self.root, plan.principals, rows, plan.revision, boot, answers or NoAnswers())
         self._standing: tuple[Alarm, ...] | None
         self._reset()
 
     @property
     def subscriptions(self) -> tuple[str, ...]:
-        """The retained alarm records, so that those an earlier run left behind are found."""
-        return (f"{self._alarm_root}+",)
+        """The retained alarm records, so that those an earlier run left behind are found; and what principals ask."""
+        return (f"{self._alarm_root}+", *self._requests.subscriptions)
+
+    @property
+    def request_counts(self) -> Counter[str]:
+        """What came in from principals, by what was done with it; see ``Requests.counts``."""
+        return self._requests.counts
 
     def will(self, wall_ms: int) -> Message:
         return self.status("lost", wall_ms)
@@ -180,19 +200,19 @@ class Native:
         device = message.topic.removeprefix(f"{self.root}/dev/")
         return message._replace(topic=f"{self.root}/hist/{device}", retain=False)
 
-    def received(self, arrived: Arrived, now: float) -> list[Command]:  # noqa: ARG002
-        """Take note of an alarm record that the broker has kept; what no longer stands is emptied."""
+    def received(self, arrived: Arrived, now: float) -> list[Command]:
+        """Return what a principal asks; take note of alarm records that the broker has kept and no longer stand."""
         topic = arrived.topic
         if topic.startswith(self._alarm_root) and arrived.retain and arrived.payload and topic not in self._published:
             self._published[topic] = None
             self._standing = None
-        return []
+        return self._requests.received(arrived, now)
 
     def pending(self, now: float) -> list[Command]:  # noqa: ARG002
         return []
 
     def answered(self, outcomes: Sequence[Outcome], wall_ms: int) -> None:
-        pass
+        self._requests.answered(outcomes, wall_ms)
 
     def status(self, state: Literal["online", "offline", "lost"], wall_ms: int) -> Message:
         """Return the document that tells whether the controller is there; ``lost`` is for the will only."""
@@ -206,6 +226,7 @@ class Native:
         self._state_at = float("-inf")
         self._standing = None
         self._summary_at = float("-inf")
+        self._override.reset()
         for device in self._devices:
             device.reset()
 
@@ -221,7 +242,9 @@ class Native:
         if self._fresh:
             out += self._meta
         self._fresh = False
+        out += self._requests.messages(snapshot, now)
         out += self._state(snapshot, now)
+        out += self._override.messages(snapshot, now)
         out += self._alarms(snapshot, now)
         waiting = []
         for device in self._devices:

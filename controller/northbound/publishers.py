@@ -12,6 +12,7 @@ from controller.northbound.homeassistant import HomeAssistant
 from controller.northbound.native import Native
 from controller.northbound.publisher import Publisher
 from controller.northbound.sparkplug import Sparkplug
+from controller.store import Answers
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Context:
         bd_seq: number of the last Sparkplug connection of an earlier run; -1 if there was none.
         keep: called with each new one before it is used.
         root: of the native tree; the configured one if empty.
+        answers: keeps the answers to commands over a restart.
     """
 
     plan: Plan
@@ -31,6 +33,7 @@ class Context:
     bd_seq: int = -1
     keep: Callable[[int], None] = lambda _: None
     root: str = ""
+    answers: Answers | None = None
 
 
 def _homeassistant(given: Context) -> Publisher:
@@ -38,7 +41,7 @@ def _homeassistant(given: Context) -> Publisher:
 
 
 PUBLISHERS: Final[Mapping[str, Callable[[Context], Publisher]]] = {
-    "native": lambda given: Native(given.plan, given.version, given.root, given.boot),
+    "native": lambda given: Native(given.plan, given.version, given.root, given.boot, given.answers),
     "dsx": lambda given: Dsx(given.plan),
     "sparkplug": lambda given: Sparkplug(given.plan, given.version, given.bd_seq, given.keep),
     "homeassistant": _homeassistant,

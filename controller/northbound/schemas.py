@@ -103,6 +103,22 @@ ALARM: Final = record(
     }
 )
 NEWEST: Final = record({"id": TEXT, "title": TEXT, "priority": PRIORITY, "t_active": TIME})
+LEASE: Final = record({"v": NUMBER, "by": TEXT, "why": TEXT, "id": TEXT, "since": TIME, "until": TIME_OR_NEVER})
+ENDED: Final = record({"by": TEXT, "why": TEXT, "t": TIME})
+SETPOINT: Final = record(
+    {
+        "unit": TEXT,
+        "range": {"type": "array", "items": NUMBER, "minItems": 2, "maxItems": 2},
+        "default": NUMBER,
+        "clamps": FLAG,
+        "eff": {"type": ["number", "null"]},
+        "win": {"type": "integer", "minimum": 0, "maximum": 16},
+        "wanted": NUMBER,
+        "slots": every(LEASE),
+        "ended": every(ENDED),
+    }
+)
+LOCAL: Final = record({"by": TEXT, "why": TEXT, "since": TIME})
 SCHEMAS: Final[Mapping[str, Schema]] = {
     "{r}/status": record({"state": {"enum": ["online", "offline", "lost"]}, "ts": TIME, "boot": COUNT, "ver": TEXT}),
     "{r}/meta": record(
@@ -134,6 +150,14 @@ SCHEMAS: Final[Mapping[str, Schema]] = {
         {**HEAD, "seq": COUNT, "clk": {"enum": ["sync", "unsync", "unknown"]}, "pts": every(SAMPLE)}
     ),
     "{r}/alarm/{id}": ALARM,
+    "{r}/override": record(
+        {
+            **HEAD,
+            "clk": {"enum": ["sync", "unsync", "unknown"]},
+            "local": {"anyOf": [{"type": "null"}, LOCAL]},
+            "pts": every(SETPOINT),
+        }
+    ),
     "{r}/alarms": record(
         {
             **HEAD,

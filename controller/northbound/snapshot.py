@@ -9,8 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final, Literal, NamedTuple
+from typing import Final, NamedTuple
 
+from controller.clock import Trust
 from controller.core.engine import View
 from controller.core.points import Kind, Point, Quality, Reading, Value
 
@@ -31,8 +32,6 @@ STATUS_NAMES: Final = {
 SIGNIFICANT_DIGITS: Final = 6
 WHOLE_NUMBERS_END: Final = 1e15  # above this a float no longer holds every tenth; sent with six digits
 TEXT_MAX: Final = 128  # characters of a text value: the 64 registers a row may have
-
-Clock = Literal["sync", "unsync", "unknown"]
 
 
 class Sample(NamedTuple):
@@ -109,7 +108,7 @@ class Snapshot:
     view: View
     wall_ms: int
     boot: int
-    clock: Clock = "unknown"
+    clock: Trust = "unknown"
 
     @property
     def offset_ms(self) -> float:
@@ -130,7 +129,7 @@ class Snapshot:
         return judged(self.view.image.reading(point.id), answering=self.answering(point.device))
 
 
-def snapshot(view: View, wall_ms: int, boot: int, clock: Clock = "unknown") -> Snapshot:
+def snapshot(view: View, wall_ms: int, boot: int, clock: Trust = "unknown") -> Snapshot:
     return Snapshot(view, wall_ms, boot, clock)
 
 

@@ -1,7 +1,7 @@
 """Sparkplug B payloads: the part of the protobuf message that an edge node writes and reads (pure).
 
 Field numbers are those of the payload definition in Sparkplug 3.0.0, chapter 6; they stand below beside their use. Data
-sets, templates and metadata are skipped when read and never written. Docs: decisions/0018-sparkplug-codec.md.
+sets, templates and metadata are skipped when read and never written. Docs: decisions/0019-sparkplug-codec.md.
 """
 
 from __future__ import annotations

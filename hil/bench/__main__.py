@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from hil.bench import (
+    command_fuzz,
     dead_units,
     dsx_conformance,
     fleet,
@@ -42,6 +43,7 @@ MODULES: tuple[ModuleType, ...] = (
     schedulability,
     tcp_rate,
     fuzz_replies,
+    command_fuzz,
 )
 # Taken only when named: their ten minutes change little from day to day.
 ALONE = {fuzz_replies.NAME, dsx_conformance.NAME}

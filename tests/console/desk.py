@@ -58,6 +58,7 @@ class FakeDesk:
         self.newest: View | None = None
         self.asked: list[tuple[str, str, str]] = []
         self.deaf = False
+        self.orders = 0
         self.about: Mapping[str, str] = {
             "name": plan().name,
             "site": plan().site,
@@ -83,12 +84,23 @@ class FakeDesk:
         return self.at
 
     async def submit(
-        self, operation: Operation, target: str, principal: str, *, ttl_s: float = 0.0, reason: str = ""
+        self,
+        operation: Operation,
+        target: str,
+        principal: str,
+        *,
+        value: Value | None = None,
+        slot: int = 0,
+        ttl_s: float = 0.0,
+        reason: str = "",
     ) -> Outcome:
         self.asked.append((operation, target, principal))
         if self.deaf:
             await asyncio.Event().wait()
-        return self.scan(Command("1", principal, operation, target, self.at + 5, ttl_s=ttl_s, reason=reason))[0]
+        self.orders += 1
+        name = str(self.orders)
+        told = self.scan(Command(name, principal, operation, target, self.at + 5, value, slot, ttl_s, reason))
+        return [outcome for outcome in told if outcome.id == name][-1]
 
     def scan(self, *commands: Command, seconds: float = 0.2) -> list[Outcome]:
         self.at += seconds

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from controller.core.alarms import Alarm, AlarmRow, AlarmState
 from controller.core.engine import pod_points
+from controller.core.pod import setpoint_rows
 from controller.core.points import NEVER_READ, Kind, Quality, Reading, good
-from controller.northbound.native import DOCUMENTS, DOCUMENTS_PER_SCAN, Native
+from controller.core.slots import Slots
+from controller.northbound.native import ASKING, DOCUMENTS, DOCUMENTS_PER_SCAN, Native
 from controller.northbound.publisher import Arrived, Message
 from controller.northbound.snapshot import STATUS_NAMES
 
@@ -272,12 +274,19 @@ def test_status(native):
     assert json.loads(message.payload) == {"state": "lost", "ts": WALL_MS, "boot": 17, "ver": "0.1.0"}
 
 
-def test_every_topic_is_in_the_table(native, picture):
+def test_every_topic_is_in_the_table(native, picture, plan):
     alarm = Alarm(ROW, AlarmState.UNACK, 81.0, T0)
-    messages = [*native.messages(picture(T0, alarms=(alarm,)), T0), native.status("online", WALL_MS)]
+    slots = Slots(setpoint_rows(plan.pod), {}, T0, None).arrays
+    for principal, payload in (("bms", b'{"id":"1"}'), ("stranger", b"")):
+        native.received(Arrived(f"{ROOT}/cmd/{principal}/req", payload, False, 1, WALL_MS), T0)
+    messages = [*native.messages(picture(T0, alarms=(alarm,), slots=slots), T0), native.status("online", WALL_MS)]
     told = {(m.topic.removeprefix(f"{ROOT}/").split("/")[0], m.topic.count("/"), m.qos, m.retain) for m in messages}
     depth = ROOT.count("/")
-    assert told == {(d.topic.split("/")[1], d.topic.count("/") + depth, d.qos, d.retain) for d in DOCUMENTS}
+    answers = [row for row in ASKING if row.topic.endswith("/rsp")]
+    rows = {(d.topic.split("/")[1], d.topic.count("/") + depth, d.qos, d.retain) for d in (*DOCUMENTS, *answers)}
+    assert told == rows | {("evt", depth + 1, 1, False)}
+    heard = {row.topic.replace("{principal}", "+").replace("{r}", ROOT) for row in ASKING if row not in answers}
+    assert heard == set(native.subscriptions) - {f"{ROOT}/alarm/+"}
 
 
 READINGS = st.one_of(
@@ -325,8 +334,9 @@ def test_a_scan_is_cheap(native, picture, plan):
 
 def test_docs_list_every_document_and_quality():
     text = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text()
-    for document in DOCUMENTS:
-        assert f"| `{document.topic}` | {document.qos} | yes | {document.content} |" in text
+    for document in (*DOCUMENTS, *ASKING):
+        retained = "yes" if document.retain else "no"
+        assert f"| `{document.topic}` | {document.qos} | {retained} | {document.content} |" in text
     for code, name in STATUS_NAMES.items():
         assert f"| {code} (0x{code:08X}) | {name} |" in text
 

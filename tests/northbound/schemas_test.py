@@ -9,6 +9,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from controller.core.alarms import Alarm, AlarmRow, AlarmState
+from controller.core.commands import Command
 from controller.core.engine import Engine
 from controller.core.points import Kind, Quality, Reading, good
 from controller.northbound.native import DOCUMENTS, Native
@@ -17,6 +18,11 @@ from controller.northbound.snapshot import snapshot
 
 ROOT = "podkeeper/v1/factory/reference-pod"
 WALL_MS = 1_780_000_000_000
+ASKED = (
+    (50, "bms", "set", "pod.supply_temp_sp", 33.0, 8),
+    (60, "console:ann", "set", "pod.supply_temp_sp", 31.0, 7),
+    (90, "console:ann", "lock", "", None, 0),
+)
 VALIDATORS = {topic: Draft202012Validator(document(topic)) for topic in SCHEMAS}
 
 
@@ -53,7 +59,12 @@ def test_every_document_of_a_run_follows_its_schema(plan):
                 value = {Kind.NUMBER: 20.0 + scan % 9, Kind.FLAG: scan % 40 > 5, Kind.TEXT: "x"}.get(point.kind, 1)
                 broken = (number + scan // 10) % 17 == 0
                 inbox[name] = Reading(None, Quality.BAD, now, "sentinel") if broken else good(value, now)
-        for message in native.messages(snapshot(engine.step(now, inbox, []).view, WALL_MS + scan * 200, 3), now):
+        asked = [
+            Command(f"{scan}-{by}", by, operation, target, now + 5, value, slot, reason="test")
+            for at, by, operation, target, value, slot in ASKED
+            if at == scan
+        ]
+        for message in native.messages(snapshot(engine.step(now, inbox, asked).view, WALL_MS + scan * 200, 3), now):
             if message.payload:
                 seen.add(row_of(message.topic))
                 assert not faults(message.topic, message.payload), message.topic
