@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ from hil.wire.tcp import LOOPBACK, TcpBus
 REFERENCE_POD = Path(__file__).parents[1] / "profiles" / "enclosures" / "reference-pod.toml"
 BEHIND_MAX_S = 1.0  # a plant that lags more than this drops the time: the machine was asleep or far too busy
 STOP_MAX_S = 20.0
+PR_SET_PDEATHSIG = 1  # prctl(2)
 STDERR_LINES = 20
 STDERR_LINE_BYTES = 65536
 
@@ -246,6 +248,7 @@ class Bench:
             stderr=PIPE,
             limit=STDERR_LINE_BYTES,
             start_new_session=True,  # Ctrl-C on the terminal is for the bench, which then sends SIGTERM
+            preexec_fn=_end_with_the_bench,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
         self._reader = asyncio.create_task(self._read_stderr(self.controller), name="controller stderr")
@@ -294,6 +297,12 @@ class Bench:
                 await self._reader
         self.controller, self._reader = None, None
         return code
+
+
+def _end_with_the_bench() -> None:
+    """Have the kernel end this process when its parent ends, however that is: a controller left over would go on
+    opening the paths of its serial lines, and the next bench's pseudo-terminals may bear the same names."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

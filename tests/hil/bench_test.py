@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -138,6 +139,37 @@ async def test_controller_starts_stops_and_is_killed() -> None:
         await until(lambda: "ready" in bench.stderr_tail)
         await bench.kill_controller()
         assert process.returncode == -signal.SIGKILL
+
+
+ABANDONED = """
+import asyncio, os, signal, sys
+from hil.runner import Bench
+async def main():
+    async with Bench(command=(sys.executable, "-c", "import time; time.sleep(60)")) as bench:
+        process = await bench.start_controller()
+        print(process.pid, bench.folder, flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main())
+"""
+
+
+async def test_no_controller_outlives_a_bench_that_was_killed() -> None:
+    """It would go on opening serial lines whose names the next bench's pseudo-terminals may bear."""
+    bench = await asyncio.create_subprocess_exec(sys.executable, "-c", ABANDONED, stdout=asyncio.subprocess.PIPE)
+    told, _ = await asyncio.wait_for(bench.communicate(), 30)
+    number, folder = told.decode().split()
+    try:
+        await until(lambda: not _runs(int(number)))
+    finally:
+        shutil.rmtree(folder)
+
+
+def _runs(number: int) -> bool:
+    """Return whether a process runs; one that nobody has reaped does not."""
+    try:
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 async def test_stubborn_controller_is_killed_in_the_end() -> None:
