@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
+from controller.core.points import Value
+
 OUTLET: Final = "outlet"  # an outlet was switched
 COMMAND: Final = "command"  # a machine was told to run or stop
 RUNNING: Final = "running"  # a machine began or ceased to run
@@ -33,6 +35,13 @@ class Record:
     clock: Callable[[], float] = time.monotonic
     events: list[Event] = field(default_factory=list)
     writes: Counter[str] = field(default_factory=Counter)
+    listener: Callable[[str, Value | None], object] | None = None
+
+    def wrote(self, point: str, value: Value | None) -> None:
+        """Count a write as its device took it, and tell who listens."""
+        self.writes[point] += 1
+        if self.listener is not None:
+            self.listener(point, value)
 
     def add(self, kind: str, device: str, point: str, value: bool, note: str = "") -> None:
         self.events.append(Event(self.clock(), kind, device, point, value, note))

@@ -181,7 +181,7 @@ class Emulator:
         for offset, word in enumerate(values):
             self.banks[table][address + offset] = word
         for write in writes:
-            self.record.writes[f"{self.name}.{write.name}"] += 1
+            self.record.wrote(f"{self.name}.{write.name}", write.value)
             self.behaviour.written(write)
         self._refreshed = float("-inf")
 
