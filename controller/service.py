@@ -29,8 +29,8 @@ from controller.fieldbus.bus import BusWorker
 from controller.fieldbus.door import door_of, serve_door
 from controller.fieldbus.frames import Request
 from controller.fieldbus.guard import needed_points, objection, owned_points
-from controller.northbound.link import Link, Standing
-from controller.northbound.native import Message, Native
+from controller.northbound.link import Link
+from controller.northbound.native import Native
 from controller.northbound.snapshot import snapshot
 from controller.store import Store
 from controller.systemd import Notifier
@@ -71,7 +71,8 @@ class Service:
             self._store.problem
         ):  # a latched trip may be forgotten: racks that run are taken over, nothing starts by itself
             pod = replace(pod, autostart=False)
-        self._engine = Engine(pod, self._store.load(), self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._engine = Engine(pod, self._store.load(), now, self._boot, self._clock.wall_ms() / 1000 - now)
         self._inbox: dict[str, Reading] = {}
         self._safety = asyncio.Event()
         self._workers = [BusWorker(bus, self._inbox, self._clock, self._safety.set) for bus in plan.buses]
@@ -79,8 +80,7 @@ class Service:
         for worker in self._workers:
             worker.tools.kept = needed_points(plan.pod)
         self._writers = {point: worker for worker in self._workers for point in worker.points}
-        self._native = Native(plan, self.about["version"])
-        self._link = Link(plan.mqtt, self._status, sweep=self._native.alarm_filter)
+        self._link = Link(plan.mqtt, Native(plan, self.about["version"], boot=self._boot), clock=self._clock)
         self._notifier = Notifier(os.environ if environ is None else environ)
         self._commands: dict[Command, asyncio.Future[Outcome]] = {}
         self._view: View | None = None
@@ -112,11 +112,14 @@ class Service:
     def now(self) -> float:
         return self._clock.monotonic()
 
-    async def submit(self, operation: Operation, target: str, principal: str) -> Outcome:
+    async def submit(
+        self, operation: Operation, target: str, principal: str, *, ttl_s: float = 0.0, reason: str = ""
+    ) -> Outcome:
         """Hand a command to the next scan and return what became of it."""
-        command = Command(str(uuid.uuid4()), principal, operation, target, self.now() + COMMAND_TTL_S)
+        expires = self.now() + COMMAND_TTL_S
+        command = Command(str(uuid.uuid4()), principal, operation, target, expires, ttl_s=ttl_s, reason=reason)
         if len(self._commands) >= COMMANDS_MAX:
-            return Outcome(command.id, principal, accepted=False, code="busy", message="too many commands are waiting")
+            return Outcome(command.id, principal, "rejected", "busy", "too many commands are waiting")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._commands[command] = future
         return await future
@@ -139,9 +142,6 @@ class Service:
         plan = next(plan for plan in self._plan.buses if plan.name == bus)
         return objection(plan, request, self._view.mode if self._view else "", self._owned)
 
-    def _status(self, standing: Standing) -> Message:
-        return self._native.status(standing, self._clock.wall_ms(), self._boot)
-
     async def run(self) -> None:
         """Serve until told to stop."""
         stopping = asyncio.Event()
@@ -162,6 +162,7 @@ class Service:
                     task.cancel()
                 await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
         self._store.close()
+        self._notifier.close()
         _log.info("stopped; equipment is left as it is")
 
     def _edges(self) -> Iterator[tuple[str, Edge]]:
@@ -233,11 +234,7 @@ class Service:
             if not future.done():
                 future.set_result(answer)
         self._tell(effects)
-        retained = self._link.fresh()
-        if retained is not None:
-            self._native.reset(retained)
-        if self._link.connected:
-            self._link.offer(self._native.messages(snapshot(effects.view, self._clock.wall_ms(), self._boot), now))
+        self._link.scan(snapshot(effects.view, self._clock.wall_ms(), self._boot), now)
         if self._scans == 1:
             self._notifier.ready()
 
@@ -247,8 +244,13 @@ class Service:
             moved = effects.transition
             _log.warning("mode", source=moved.source, dest=moved.dest, cause=moved.cause)
             self._notifier.status(f"{moved.dest}: {moved.cause}")
-        for alarm in effects.alarms:
-            _log.warning("alarm", id=alarm.row.id, state=alarm.state.name, title=alarm.row.title, value=alarm.value)
+        for event in effects.alarms:
+            alarm = event.alarm
+            _log.warning(
+                "alarm", id=alarm.row.id, what=event.what, state=alarm.state.name, before=event.before.name,
+                source=event.source, user=event.user, comment=event.comment, occurrence=alarm.occurrence,
+                title=alarm.row.title, value=alarm.value,
+            )  # fmt: skip
         for denial in effects.denials:
             _log.warning("output denied", point=denial.point, value=denial.value, reason=denial.reason)
 
@@ -268,6 +270,7 @@ class Service:
         self._inbox.update({f"controller.{name}": good(float(value), now) for name, value in numbers.items()})
 
     async def _store_changes(self) -> None:
+        self._engine.wall_offset_s = self._clock.wall_ms() / 1000 - self.now()
         saved = self._engine.saved()
         if saved != self._saved:
             self._saved = saved

@@ -22,7 +22,7 @@ from controller.config.plan import Plan, load_plan  # noqa: E402
 from controller.config.profile import Row as Register  # noqa: E402
 from controller.config.profile import load_profile  # noqa: E402
 from controller.core import modes  # noqa: E402
-from controller.core.alarms import AlarmRow  # noqa: E402
+from controller.core.alarm_states import AlarmRow  # noqa: E402
 from controller.core.assess import COOLING_LOST_PCT  # noqa: E402
 from controller.core.engine import EMERGENCY_OFF, POSTURES, Posture  # noqa: E402
 from controller.core.pod import Pod, alarm_rows, interlock_rows, pod_points  # noqa: E402
@@ -142,7 +142,7 @@ def alarm_table() -> str:
         line, instance = _alarm(row, pod)
         groups.setdefault(line, []).append(instance)
     return table(
-        ("Alarm", "For", "Priority", "Comes when", "What it means", "What to do"),
+        ("Alarm", "For", "Priority", "Comes when", "What it means", "What to do", "May be shelved"),
         ((line[0], _listed(instances), *line[1:]) for line, instances in groups.items()),
     )
 
@@ -165,6 +165,7 @@ def _alarm(row: AlarmRow, pod: Pod) -> tuple[tuple[str, ...], str]:
         general(_condition(row, pod)),
         f"{general(row.title)}. {row.consequence}",
         general(row.action),
+        "at the pod only" if row.safety else "yes",
     )
     return cells, instance if own else ""
 
@@ -182,9 +183,12 @@ def _condition(row: AlarmRow, pod: Pod) -> str:
     if row.hysteresis:
         back = float(row.limit) + (row.hysteresis if row.test == "below" else -row.hysteresis)
         text += f"; goes at {number(back)} {unit}".rstrip()
-    shown = [point for point in row.unless if point != "pod.booting"]
-    if shown:
-        text += "; not while " + (f"`{shown[0]}`" if len(shown) == 1 else "a bus it hangs on is lost")
+    if row.further is not None:
+        text += f"; asks again beyond {number(row.further)} {unit}".rstrip()
+    if row.latched:
+        text += "; latched"
+    if row.unless:
+        text += "; not while " + (f"`{row.unless[0]}`" if len(row.unless) == 1 else "a bus it hangs on is lost")
     return text
 
 

@@ -1,4 +1,4 @@
-"""Command line of the bench: ``python -m hil demo``."""
+"""Command line of the bench: ``python -m hil demo``, ``report`` and ``compare``."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_type_hints
 from pydantic import Field, GetCoreSchemaHandler, StringConstraints, create_model, model_validator
 from pydantic_core import CoreSchema, core_schema
 
+from controller.config.adapters import DsxSettings, HomeAssistantSettings, Identifier, SparkplugSettings
 from controller.config.problems import ConfigError, Document, misplaced, overlaid, read_toml
 from controller.config.profile import Name, Row, Strict
 from controller.core import interlocks, loops, modes
@@ -24,6 +25,7 @@ BASES_MAX = 4
 UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_k_per_min": (0.01, 60),
     "_pct_per_k": (0.01, 1000),
+    "_kw_per_k": (0.1, 100_000),
     "_pct_per_s": (0.01, 1000),
     "_lpm_per_s": (0.01, 10_000),
     "_kw_lpm": (0.01, 10),
@@ -34,11 +36,10 @@ UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_rangeability": (1, 200),
     "_kw": (0.1, 100_000),
     "_s": (0, 86_400),
+    "_l": (0, 1_000_000),
     "_c": (-40, 120),
     "_k": (0, 60),
 }
-IDENTIFIER = r"^[A-Za-z0-9_-]{1,48}$"
-Identifier = Annotated[str, StringConstraints(pattern=IDENTIFIER)]
 
 
 class Table:
@@ -183,6 +184,9 @@ class Enclosure(Strict):
     startup: Annotated[modes.StartupTimes, Table]
     mqtt: Mqtt
     console: Console
+    dsx: DsxSettings | None = None
+    sparkplug: SparkplugSettings | None = None
+    homeassistant: HomeAssistantSettings | None = None
 
 
 def read_enclosure(path: Path) -> Document:

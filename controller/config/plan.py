@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from controller.config.adapters import DsxSettings, HomeAssistantSettings, SparkplugSettings
 from controller.config.enclosure import Bus, Console, Device, Enclosure, Mqtt, read_enclosure
 from controller.config.problems import ConfigError, Document, Location, Problem
 from controller.config.profile import Profile, Row, load_profile
@@ -73,6 +74,9 @@ class Plan:
     pod: Pod
     mqtt: Mqtt
     console: Console
+    dsx: DsxSettings | None = None
+    sparkplug: SparkplugSettings | None = None
+    homeassistant: HomeAssistantSettings | None = None
 
     @property
     def devices(self) -> Iterator[DevicePlan]:
@@ -260,6 +264,9 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         pod=pod,
         mqtt=enclosure.mqtt,
         console=enclosure.console,
+        dsx=enclosure.dsx,
+        sparkplug=enclosure.sparkplug,
+        homeassistant=enclosure.homeassistant,
     )
 
 

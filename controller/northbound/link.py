@@ -1,7 +1,7 @@
 """The connection to a broker. The only importer of aiomqtt.
 
-The scan hands messages to ``Link.offer``, which never waits; ``Link.run`` carries them. Every connection is a new
-client: aiomqtt's own re-entry does not wait for the broker's answer and re-sends what it should forget.
+``Link.scan`` lets a publisher see one scan and never waits; ``Link.run`` carries what it said. Every connection is
+a new client: aiomqtt's own re-entry does not wait for the broker's answer and re-sends what it should forget.
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+from collections import deque
 from collections.abc import Callable
 from itertools import count
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import structlog
 from aiomqtt import Client, MqttCodeError, MqttError, ProtocolVersion, Will
 
+from controller.clock import Clock, SystemClock
 from controller.config.enclosure import Mqtt
-from controller.northbound.native import Message
+from controller.core.commands import Command
+from controller.northbound.publisher import Arrived, Message, Publisher
+from controller.northbound.snapshot import Snapshot
 
-Standing = Literal["online", "offline", "lost"]
 VERSIONS: Final = {ProtocolVersion.V5: "5", ProtocolVersion.V311: "3.1.1"}
 AIOMQTT_TIMEOUT: Final = "Operation timed out"
 UNSUPPORTED_VERSION: Final = 0x84  # paho turns code 1 of an MQTT 3.1.1 broker into this one of MQTT 5
@@ -42,12 +45,12 @@ def full_jitter(ceiling_s: float) -> float:
 
 
 class Link:
-    """One connection to one broker, kept up for as long as ``run`` runs.
+    """One connection to one broker for one publisher, kept up for as long as ``run`` runs.
 
     Args:
         settings: host, port, keepalive, client id, user.
-        status: makes the retained status document for "online", "offline" and "lost".
-        sweep: filter of retained topics to look for on connect; ``fresh`` returns them.
+        publisher: what is said here, and who hears what comes in.
+        clock: for the times in wills and farewells.
         logger: one line is said when the link is lost, one when it is back.
 
     Attributes:
@@ -61,25 +64,29 @@ class Link:
     def __init__(
         self,
         settings: Mqtt,
-        status: Callable[[Standing], Message],
+        publisher: Publisher,
         *,
-        sweep: str = "",
+        clock: Clock | None = None,
         logger: Any = None,
         queue_max: int = QUEUE_MAX,
         delay: Callable[[float], float] = full_jitter,
     ) -> None:
         self._settings = settings
-        self._status = status
-        self._sweep = sweep
+        self._publisher = publisher
+        self._clock = clock or SystemClock()
         self._log = logger or structlog.get_logger()
         self._queue_max = queue_max
         self._delay = delay
         self._queue: dict[object, Message] = {}
+        self._inbox: deque[Arrived] = deque()
         self._waiting = asyncio.Event()
         self._closing = asyncio.Event()
         self._numbers = count()
         self._version = ProtocolVersion.V311 if settings.protocol == "3.1.1" else ProtocolVersion.V5
-        self._found: frozenset[str] | None = None
+        self._will: Message | None = None
+        self._status: Message | None = None  # the newest one said on the topic of a retained will
+        self._status_said = asyncio.Event()
+        self._fresh = False
         self._said_lost = False
         self.connected = False
         self.echoed = True
@@ -87,8 +94,22 @@ class Link:
         self.published = self.dropped = self.connects = 0
         self.last_error = ""
 
+    def scan(self, snapshot: Snapshot, now: float) -> list[Command]:
+        """Let the publisher see one scan; return the commands that came in. Never waits."""
+        if self._fresh:
+            self._fresh = False
+            self._publisher.connected(snapshot.wall_ms)
+        commands: list[Command] = []
+        while self._inbox:
+            commands += self._publisher.received(self._inbox.popleft(), now)
+        commands += self._publisher.pending(now)
+        self.offer(self._publisher.messages(snapshot, now))
+        return commands
+
     def offer(self, messages: list[Message]) -> None:
         """Take messages to publish. Never waits; the newest of a retained topic replaces the one still queued."""
+        if not self.connected:
+            return
         for message in messages:
             key: object = message.topic if message.retain else next(self._numbers)
             self._queue[key] = message
@@ -97,11 +118,6 @@ class Link:
                 self.dropped += 1
         if messages:
             self._waiting.set()
-
-    def fresh(self) -> frozenset[str] | None:
-        """Return, once per connection, the retained topics found there under ``sweep``; None otherwise."""
-        found, self._found = self._found, None
-        return found
 
     def close(self) -> None:
         """Ask ``run`` to publish what is queued, say "offline", and return."""
@@ -127,25 +143,29 @@ class Link:
                     await asyncio.wait_for(self._closing.wait(), self._delay(ceiling))
 
     async def _connection(self) -> None:
-        client = self._client()
+        self._will = self._publisher.will(self._clock.wall_ms())
+        client = self._client(self._will)
         await self._enter(client)
-        standing: Standing = "lost"
+        orderly = False
         try:
             await self._serve(client)
-            standing = "offline"
+            orderly = True
         except asyncio.CancelledError:
-            standing = "offline"
+            orderly = True
             raise
         finally:
             self.connected = False
             # aiomqtt always disconnects gracefully, which silences the will: what it would say is said first.
+            last = self._publisher.farewell(self._clock.wall_ms()) if orderly else [self._will] if self._will else []
             with contextlib.suppress(MqttError, TimeoutError):
-                await asyncio.wait_for(self._publish(client, self._status(standing)), FAREWELL_S)
+                async with asyncio.timeout(FAREWELL_S):
+                    for message in last:
+                        await self._publish(client, message)
             with contextlib.suppress(MqttError):
                 await client.__aexit__(None, None, None)
 
-    def _client(self) -> Client:
-        settings, will = self._settings, self._status("lost")
+    def _client(self, will: Message | None) -> Client:
+        settings = self._settings
         return Client(
             settings.host,
             settings.port,
@@ -154,7 +174,7 @@ class Link:
             protocol=self._version,
             clean_session=None if self._version is ProtocolVersion.V5 else True,
             keepalive=settings.keepalive_s,
-            will=Will(will.topic, will.payload, will.qos, will.retain),
+            will=will and Will(will.topic, will.payload, will.qos, will.retain),
             timeout=CONNECT_S,
             max_queued_incoming_messages=INCOMING_MAX,
         )
@@ -176,58 +196,67 @@ class Link:
 
     async def _serve(self, client: Client) -> None:
         """Publish from the queue until the connection is lost (MqttError) or ``close`` was called."""
-        online = self._status("online")
-        await self._subscribe(client, online.topic)
-        if self._sweep:
-            await self._subscribe(client, self._sweep)
+        self._status = None
+        self._status_said.clear()
+        self._inbox.clear()
+        self._queue.clear()
+        status = self._will.topic if self._will and self._will.retain else ""
+        for topic in (*([status] if status else ()), *self._publisher.subscriptions):
+            await self._subscribe(client, topic)
         echo = asyncio.Event()
-        found: set[str] = set()
-        reader = asyncio.ensure_future(self._read(client, online, echo, found))
-        pump = asyncio.ensure_future(self._pump(client, online, echo, found))
+        tasks = [
+            asyncio.ensure_future(self._read(client, status, echo)),
+            asyncio.ensure_future(self._pump(client)),
+            asyncio.ensure_future(self._listen(status, echo)),
+        ]
         try:
-            done, _ = await asyncio.wait((reader, pump), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
         finally:
-            reader.cancel()
-            pump.cancel()
-            await asyncio.gather(reader, pump, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _subscribe(self, client: Client, topic: str) -> None:
-        """Subscribe; a refusal shows as a missing echo or an empty sweep, and is no reason to give up the rest."""
+        """Subscribe; a refusal shows as a missing echo, and is no reason to give up the rest."""
         granted = await client.subscribe(topic, qos=1)
         code = granted[0] if granted else 0
         if (code if isinstance(code, int) else code.value) >= REFUSED:
             self.last_error = f"broker refuses to let us subscribe to {topic}"
 
-    async def _read(self, client: Client, online: Message, echo: asyncio.Event, found: set[str]) -> None:
-        """Hear our own status and the retained topics; the loss of the connection comes out here."""
+    async def _read(self, client: Client, status: str, echo: asyncio.Event) -> None:
+        """Hear our own status and what the publisher subscribed to; the loss of the connection comes out here."""
         repeated = float("-inf")
         loop = asyncio.get_running_loop()
         async for message in client.messages:
-            topic = message.topic.value
-            if topic != online.topic:
-                if message.retain and message.payload:
-                    found.add(topic)
-            elif message.payload == online.payload:
+            topic, payload = message.topic.value, bytes(message.payload or b"")
+            if topic != status:
+                if len(self._inbox) < INCOMING_MAX:
+                    self._inbox.append(Arrived(topic, payload, message.retain, message.qos, self._clock.wall_ms()))
+            elif self._status and payload == self._status.payload:
                 echo.set()
-            elif echo.is_set() and loop.time() - repeated > STATUS_REPEAT_S:
-                # The will of a connection that we left half open, or another controller with our root.
+            elif self._status and echo.is_set() and loop.time() - repeated > STATUS_REPEAT_S:
+                # The will of a connection that we left half open, or another controller with our topics.
                 repeated = loop.time()
                 self.last_error = "someone else publishes on our status topic"
-                self.offer([online])
+                self.offer([self._status])
 
-    async def _pump(self, client: Client, online: Message, echo: asyncio.Event, found: set[str]) -> None:
-        await self._publish(client, online)
-        # The broker works through one client's packets in order: what it retained comes before our own status.
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(echo.wait(), ECHO_S)
-        self._back(echo.is_set())
-        if self._sweep:
-            await client.unsubscribe(self._sweep)
-        self._found = frozenset(found)
-        self._queue = {key: message for key, message in self._queue.items() if not message.retain}  # told anew
-        self.connected = True
+    async def _listen(self, status: str, echo: asyncio.Event) -> None:
+        """Say whether the broker gives back our first status; never returns."""
+        if status:
+            await self._status_said.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(echo.wait(), ECHO_S)
+            self.echoed = echo.is_set()
+            if not self.echoed:
+                self.last_error = "broker accepts us but drops what we publish: check its access list"
+                self._log.error("MQTT self-test failed", why=self.last_error, topic=status)
+        await asyncio.Event().wait()
+
+    async def _pump(self, client: Client) -> None:
+        self._back()
+        self._fresh = self.connected = True
         while not self._closing.is_set():
             await self._waiting.wait()
             self._waiting.clear()
@@ -246,6 +275,9 @@ class Link:
                 raise failure
 
     async def _publish(self, client: Client, message: Message) -> None:
+        if self._will and message.topic == self._will.topic:
+            self._status = message
+            self._status_said.set()
         await client.publish(message.topic, message.payload, qos=message.qos, retain=message.retain)
         self.published += 1
 
@@ -267,13 +299,9 @@ class Link:
             self._said_lost = True
             self._log.warning("MQTT link lost", host=self._settings.host, port=self._settings.port, why=self.last_error)
 
-    def _back(self, echoed: bool) -> None:
+    def _back(self) -> None:
         self._said_lost = False
-        self.echoed = echoed
         self._log.info("MQTT link up", host=self._settings.host, port=self._settings.port, version=self.protocol)
-        if not echoed:
-            self.last_error = "broker accepts us but drops what we publish: check its access list"
-            self._log.error("MQTT self-test failed", why=self.last_error, topic=self._status("online").topic)
 
 
 def _words(error: Exception) -> str:

@@ -24,7 +24,8 @@ from controller.core.engine import View, pod_points
 from controller.core.image import freeze
 from controller.core.points import Reading, good
 from controller.northbound.link import Link
-from controller.northbound.native import Message, Native
+from controller.northbound.native import Native
+from controller.northbound.publisher import Arrived, Message
 from controller.northbound.snapshot import Snapshot, snapshot
 
 ROOT = Path(__file__).parents[2]
@@ -125,6 +126,21 @@ class Said:
     warning = error = info
 
 
+class Listening(Native):
+    """The native tree, which remembers the alarm records it found."""
+
+    found: set[str]
+
+    def connected(self, wall_ms: int) -> None:
+        self.found = set()
+        super().connected(wall_ms)
+
+    def received(self, arrived: Arrived, now: float):
+        if arrived.retain:
+            self.found.add(arrived.topic)
+        return super().received(arrived, now)
+
+
 class Pod:
     """What the service does, at 20 ms a scan: a picture, the native tree, the link."""
 
@@ -135,16 +151,9 @@ class Pod:
         self.since = time.monotonic()
         self.inbox: dict[str, Reading] = {}
         self.alarms: tuple[Alarm, ...] = ()
-        self.native = Native(plan, "0.1.0")
+        self.native = Listening(plan, "0.1.0", TOPICS, 17)
         self.said = Said()
-        self.found: list[frozenset[str]] = []
-        self.link = Link(
-            settings,
-            lambda standing: self.native.status(standing, time.time_ns() // 1_000_000, 17),
-            sweep=self.native.alarm_filter,
-            logger=self.said,
-            delay=lambda ceiling: min(ceiling, 0.3),
-        )
+        self.link = Link(settings, self.native, logger=self.said, delay=lambda ceiling: min(ceiling, 0.3))
 
     def picture(self, now: float) -> Snapshot:
         image = freeze(self.inbox, self.points, now)
@@ -155,11 +164,7 @@ class Pod:
         while True:
             now = time.monotonic()
             self.inbox["pump_1.speed"] = good(50.0, now)
-            retained = self.link.fresh()
-            if retained is not None:
-                self.found.append(retained)
-                self.native.reset(retained)
-            self.link.offer(self.native.messages(self.picture(now), now))
+            self.link.scan(self.picture(now), now)
             await asyncio.sleep(0.02)
 
 
@@ -240,22 +245,37 @@ async def test_cancelling_says_offline_too(broker, plan):
 
 CHILD = """
 import asyncio, sys, time
+from pathlib import Path
+from types import SimpleNamespace
 from controller.config.enclosure import Mqtt
+from controller.config.plan import load_plan
 from controller.northbound.link import Link
-from controller.northbound.native import Message
-def status(standing):
-    return Message(f"{sys.argv[2]}/status", b'{"state":"%s"}' % standing.encode())
+from controller.northbound.native import Native
+
+plan = load_plan(Path(sys.argv[4]))
 host, port, keepalive_s = "127.0.0.1", int(sys.argv[1]), int(sys.argv[3])
 settings = Mqtt(host=host, port=port, root=sys.argv[2], keepalive_s=keepalive_s, client_id="pod")
-asyncio.run(Link(settings, status).run())
+native = Native(plan, "0", sys.argv[2])
+native.messages = lambda snapshot, now: native._said
+link = Link(settings, native)
+
+async def main():
+    run = asyncio.create_task(link.run())
+    while not link.connected:
+        await asyncio.sleep(0.02)
+    link.scan(SimpleNamespace(wall_ms=0), 0.0)
+    await run
+
+asyncio.run(main())
 """
+REFERENCE = ROOT / "profiles" / "enclosures" / "reference-pod.toml"
 
 
 @needs_mosquitto
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 async def test_the_will_speaks_for_a_dead_process(broker, how):
     """SIGKILL closes the connection, SIGSTOP leaves it open: there only the keepalive tells."""
-    command = [sys.executable, "-c", CHILD, str(broker.port), TOPICS, str(KEEPALIVE_S)]
+    command = [sys.executable, "-c", CHILD, str(broker.port), TOPICS, str(KEEPALIVE_S), str(REFERENCE)]
     child = subprocess.Popen(command, cwd=ROOT)  # noqa: ASYNC220
     try:
         deadline = time.monotonic() + 15
@@ -330,7 +350,7 @@ async def test_an_alarm_that_went_while_the_broker_was_down_is_emptied(broker, p
         await asyncio.sleep(0.3)
         broker.start()
         await quiet(pod)
-        assert len(pod.found[1]) == 3  # the broker did keep them
+        assert len(pod.native.found) == 3  # the broker did keep them
         assert set(await retained(broker, f"{TOPICS}/alarm/#")) == {f"{TOPICS}/alarm/pod_flow_lost"}
 
 
@@ -342,8 +362,7 @@ async def test_a_broker_that_drops_what_we_publish_is_noticed(plan, tmp_path):
     pod = Pod(plan, broker.port)
     try:
         async with running(pod):
-            await until(lambda: pod.link.connected)
-            assert not pod.link.echoed
+            await until(lambda: not pod.link.echoed)
             assert "MQTT self-test failed" in pod.said.lines
     finally:
         broker.stop()
@@ -355,7 +374,7 @@ async def test_a_will_that_comes_late_is_corrected(broker, plan):
     pod = Pod(plan, broker.port)
     async with running(pod):
         await quiet(pod)
-        late = pod.native.status("lost", 0, 17)
+        late = pod.native.will(0)
         command = ["mosquitto_pub", "-p", str(broker.port), "-t", late.topic, "-m", late.payload.decode(), "-r"]
         await asyncio.to_thread(subprocess.run, command, check=True, timeout=10)
         await asyncio.sleep(0.5)

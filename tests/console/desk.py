@@ -82,11 +82,13 @@ class FakeDesk:
     def now(self) -> float:
         return self.at
 
-    async def submit(self, operation: Operation, target: str, principal: str) -> Outcome:
+    async def submit(
+        self, operation: Operation, target: str, principal: str, *, ttl_s: float = 0.0, reason: str = ""
+    ) -> Outcome:
         self.asked.append((operation, target, principal))
         if self.deaf:
             await asyncio.Event().wait()
-        return self.scan(Command("1", principal, operation, target, self.at + 5))[0]
+        return self.scan(Command("1", principal, operation, target, self.at + 5, ttl_s=ttl_s, reason=reason))[0]
 
     def scan(self, *commands: Command, seconds: float = 0.2) -> list[Outcome]:
         self.at += seconds
