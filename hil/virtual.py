@@ -8,25 +8,41 @@ for the next scan. The same seed gives the same run to the bit.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from controller.config.plan import Plan
-from controller.core.alarms import AlarmState
 from controller.core.engine import Effects, Engine
 from controller.core.points import Reading, Value, good
 from controller.fieldbus.codec import decode
 from hil.channels import Recorder, channels_of
 from hil.devices.build import emulators_of, plant_of
-from hil.plant.plant import STEP_S
-from hil.record import RUNNING, Record
-from hil.stage import Stage
+from hil.devices.emulator import Emulator
+from hil.plant.plant import STEP_S, Plant
+from hil.record import Record, Watch
+from hil.stage import Seen, Stage
 from hil.virtual_bus import VirtualBus
 
 BOOT_S = 1.5  # from the start of the process to its first scan, as measured on two cores
-HEARD_S = 0.1  # how often devices look after themselves
+WALL_S = 1_800_000_000.0  # what the wall clock shows at virtual time 0, in seconds since 1970
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Plant, record and emulated devices of one pod."""
+
+    plant: Plant
+    record: Record
+    emulators: dict[str, Emulator]
+
+
+def set_clock(emulator: Emulator, clock: Callable[[], float]) -> None:
+    """Let a device and its behaviour take their time from ``clock``."""
+    emulator.clock = clock
+    if hasattr(emulator.behaviour, "clock"):
+        emulator.behaviour.clock = clock
 
 
 class VirtualStage(Stage):
@@ -34,43 +50,38 @@ class VirtualStage(Stage):
 
     body = "virtual"
 
-    def __init__(self, plan: Plan, *, load: float = 0.6, seed: int = 1, sample_s: float = 0.2) -> None:
+    def __init__(
+        self, plan: Plan, *, load: float = 0.6, seed: int = 1, sample_s: float = 0.2, parts: Parts | None = None
+    ) -> None:
+        """Build the pod, or take over ``parts`` that a bench has built already."""
         super().__init__()
         self.plan, self.seed = plan, seed
         self.scan_s, self.sample_every = plan.scan_s, max(1, round(sample_s / plan.scan_s))
         self._scans = 0
-        self.record = Record(clock=lambda: self.now)
-        self.plant = plant_of(plan, load, seed)
-        self.emulators = emulators_of(plan, self.plant, self.record)
+        if parts is None:
+            plant, record = plant_of(plan, load, seed), Record()
+            parts = Parts(plant, record, emulators_of(plan, plant, record))
+        self.plant, self.record, self.emulators = parts.plant, parts.record, parts.emulators
+        self.record.clock = lambda: self.now
+        self.record.listener = self.written
         self.inbox: dict[str, Reading] = {}
         self.buses = {bus.name: self._bus(bus.name, 0.0) for bus in plan.buses}
         self._writers = {p.point.id: d.bus for d in plan.devices for p in d.points}
         for emulator in self.emulators.values():
-            clock = _bus_clock(self, emulator.plan.bus)
-            emulator.clock = clock
-            if hasattr(emulator.behaviour, "clock"):
-                emulator.behaviour.clock = clock
+            set_clock(emulator, _bus_clock(self, emulator.plan.bus))
         self.engine: Engine | None = None
         self.saved: dict[str, Any] = {}
-        self.wall_offset_s = 0.0
+        self.boots = 0
+        self.wall_offset_s = WALL_S
         self._boots_at: float | None = None
         self._acting: tuple[str, ...] = ()
         self._steps = round(self.scan_s / STEP_S)
-        self._running = dict.fromkeys(self._machines(), False)
+        self.watch = Watch(plan, self.plant, self.record)
         self.recorder = Recorder({channel.name: channel for channel in channels_of(plan, self.plant)})
-        self.record.listener = self.written
 
     def _bus(self, name: str, at: float) -> VirtualBus:
         plan = next(bus for bus in self.plan.buses if bus.name == name)
         return VirtualBus(plan, self.emulators, self.inbox, at, f"{self.seed} {name}")
-
-    def _machines(self) -> dict[str, Any]:
-        pod, plant = self.plan.pod, self.plant
-        return {
-            **dict(zip(pod.tcs.pumps, plant.tcs_pumps, strict=True)),
-            **dict(zip(pod.fws.pumps, plant.facility.pumps, strict=True)),
-            **dict(zip(pod.fws.chillers, plant.facility.chillers, strict=True)),
-        }
 
     # ------------------------------------------------------------ time
 
@@ -103,10 +114,7 @@ class VirtualStage(Stage):
             tick = getattr(emulator, "tick", None)
             if tick is not None:
                 tick()
-        for name, machine in self._machines().items():
-            if machine.running is not self._running[name]:
-                self._running[name] = machine.running
-                self.record.add(RUNNING, name, "running", machine.running)
+        self.watch.look()
         if self._scans % self.sample_every == 0:
             self.recorder.sample(self.now)
 
@@ -128,11 +136,10 @@ class VirtualStage(Stage):
         seen, view = self.seen, effects.view
         if effects.transition or not seen.modes:
             seen.note(seen.modes, now, mode=view.mode, cause=view.cause)
-        for alarm in effects.alarms:
-            state = "NORMAL" if alarm.state is AlarmState.NORMAL else alarm.state.name
-            seen.note(
-                seen.alarms, now, id=alarm.row.id, title=alarm.row.title, priority=alarm.row.priority, state=state
-            )
+        for event in effects.alarms:
+            if event.alarm.state is not event.before:
+                row, state = event.alarm.row, event.alarm.state.name
+                seen.note(seen.alarms, now, id=row.id, title=row.title, priority=row.priority, state=state)
         for name in view.acting:
             if name not in self._acting:
                 seen.note(seen.interlocks, now, text=name)
@@ -154,7 +161,8 @@ class VirtualStage(Stage):
         self.buses = {name: self._bus(name, now) for name in unplugged}
         for name, (gone, lost) in unplugged.items():
             self.buses[name].unplugged, self.buses[name].lost_share = gone, lost
-        self.engine = Engine(self.plan.pod, self.saved, now)
+        self.boots += 1
+        self.engine = Engine(self.plan.pod, self.saved, now, self.boots, self.wall_offset_s)
 
     def plug(self, bus: str, plugged: bool) -> None:
         self.buses[bus].unplugged = not plugged
@@ -170,7 +178,15 @@ class VirtualStage(Stage):
         raise NotImplementedError("there is no broker in virtual time")
 
     def jump_clock(self, seconds: float) -> None:
-        self.wall_offset_s = seconds
+        """The engine learns of the wall clock at its start alone; what it does from then on can't depend on it."""
+        self.wall_offset_s = WALL_S + seconds
+        if self.engine is not None:
+            self.engine.wall_offset_s = self.wall_offset_s
+
+    def forget(self) -> None:
+        """Let what was seen, sampled and caused so far be forgotten; what the controller saved stays."""
+        self.seen, self.log = Seen(), []
+        self.recorder = Recorder(self.recorder.channels)
 
     def publish(self, messages: Iterable[tuple[str, bytes, bool]]) -> None:
         raise NotImplementedError("there is no broker in virtual time")
