@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from hil.record import COMMAND, RUNNING
+from hil.record import BROKEN, COMMAND, RUNNING
 from hil.scenarios.model import Expect, Scenario, ScenarioError
 from hil.stage import Said, Stage
 
@@ -101,10 +101,11 @@ def expectation(run: Run, expect: Expect) -> Check:
     """Return the check of one expectation."""
     if expect.channel:
         return _of_channel(run, expect)
-    if expect.starts:
-        starts = _starts(run, expect.starts)
-        text = expect.text or f"starts of {expect.starts}"
-        return Check(text, len(starts), bar_of(expect), holds(expect, len(starts)), expect.known)
+    if expect.starts or expect.stops:
+        times = _starts(run, expect.starts) if expect.starts else _stops(run, expect.stops)
+        figure = float(sum(expect.from_s <= t for t in times))
+        text = expect.text or f"{'starts' if expect.starts else 'stops'} of {expect.starts or expect.stops}"
+        return Check(text, figure, bar_of(expect), holds(expect, figure), expect.known)
     if expect.first_out is not None:
         found = run.stage.seen.first_out
         text = expect.text or f"first out: {expect.first_out or 'none'}"
@@ -195,7 +196,13 @@ def _matches(said: Any, key: str, pattern: str, expect: Expect, sort: str) -> bo
 
 def _starts(run: Run, machine: str) -> list[float]:
     events = run.stage.record.since(run.zero, RUNNING)
-    return [event.at - run.zero for event in events if event.device == machine and event.value]
+    return [event.at - run.zero for event in events if fnmatchcase(event.device, machine) and event.value]
+
+
+def _stops(run: Run, machine: str) -> list[float]:
+    events = run.stage.record.since(run.zero, COMMAND, BROKEN)
+    told = [event for event in events if event.kind == BROKEN or not event.value]
+    return [event.at - run.zero for event in told if fnmatchcase(event.device, machine)]
 
 
 def _most_within(times: Sequence[float], window_s: float) -> int:

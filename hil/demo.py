@@ -23,6 +23,7 @@ from hil.monitor import Monitor, Picture
 from hil.page.server import Page, served
 from hil.report import add_commands as add_report_commands
 from hil.runner import REFERENCE_POD, STOP_MAX_S, Bench
+from hil.runs import add_commands as add_run_commands
 from hil.wire.tcp import LOOPBACK
 
 TABLE_PERIOD_S = 1.0
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.add_argument("--enclosure", type=Path, default=REFERENCE_POD, help="enclosure file; default: %(default)s")
     demo.set_defaults(run=_demo)
     add_report_commands(commands)
+    add_run_commands(commands)
     options = parser.parse_args(arguments)
     code: int = options.run(options)
     return code

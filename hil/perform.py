@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from controller.config.plan import Plan
 from hil.checks import Check, Run, judged, verdict
 from hil.faults import FaultError
+from hil.real import RealStage
+from hil.runner import REFERENCE_POD
 from hil.scenarios.model import Scenario, ScenarioError
 from hil.stage import Stage
 from hil.trace import trace
 from hil.virtual import VirtualStage
+from hil.warm import warm_up
 
 NORMAL_MAX_S = 600.0
 LOOK_S = 1.0
-WARM_S = 90.0  # in NORMAL under the warm-up's own controller, until temperatures stand
-WARM_CHILLER_START_S, WARM_CHILLER_IDLE_S = 5.0, 5.0
-FULL_SHARE = 0.95
 HANDS_OFF = ("controller", "broker", "clock", "bms", "device.reboot", "load.crash")  # not tried out beforehand
 
 
@@ -32,45 +33,6 @@ class Performed:
     @property
     def verdict(self) -> str:
         return verdict(self.checks)
-
-
-def hurried(plan: Plan) -> Plan:
-    """Return the plan of a controller that starts the pod in the shortest time, for the warm start."""
-    pod = plan.pod
-    startup = replace(pod.startup, pump_start_hold_s=2.0, primary_prove_s=1.0, ready_hold_s=2.0)
-    power = replace(pod.power, rack_stagger_s=1.0, outlet_stagger_s=0.2)
-    fws = replace(pod.fws, chiller_min_on_s=0.0, chiller_min_off_s=0.0)
-    tcs = replace(pod.tcs, setpoint_slew_k_per_min=60.0)
-    return replace(plan, pod=replace(pod, startup=startup, power=power, fws=fws, tcs=tcs, autostart=True))
-
-
-def warm_up(stage: VirtualStage) -> None:
-    """Bring the pod to NORMAL by a hurried controller, then end that one as a crash would: equipment runs on.
-
-    Raises:
-        ScenarioError: the pod does not come up.
-    """
-    chillers = stage.plant.facility.chillers
-    kept = [(chiller.start_s, chiller.least_idle_s) for chiller in chillers]
-    for chiller in chillers:
-        chiller.start_s, chiller.least_idle_s = WARM_CHILLER_START_S, WARM_CHILLER_IDLE_S
-    plan, stage.plan = stage.plan, hurried(stage.plan)
-    stage.controller(True)
-    _until_normal(stage)
-    stage.advance(WARM_S)
-    stage.controller(False)
-    stage.plan = plan
-    for chiller, (start_s, least_idle_s) in zip(chillers, kept, strict=True):
-        chiller.start_s, chiller.least_idle_s = start_s, least_idle_s
-    stage.forget()
-
-
-def _until_normal(stage: VirtualStage) -> None:
-    end = stage.now + NORMAL_MAX_S
-    while stage.seen.mode != "NORMAL":
-        stage.advance(LOOK_S)
-        if stage.now > end:
-            raise ScenarioError(f"the pod is still in {stage.seen.mode or 'no mode'} after {NORMAL_MAX_S:g} s")
 
 
 def unavailable(scenario: Scenario, stage: Stage) -> str:
@@ -94,15 +56,20 @@ def unavailable(scenario: Scenario, stage: Stage) -> str:
     return ""
 
 
+def refuse(scenario: Scenario, stage: Stage) -> None:
+    """Raise ScenarioError if this plant or bench can't run the scenario."""
+    why = unavailable(scenario, stage)
+    if why:
+        raise ScenarioError(f"{scenario.id} {scenario.name}: {why}")
+
+
 async def perform(scenario: Scenario, stage: Stage) -> Performed:
     """Run ``scenario`` on a stage that has been made ready (entered) and warmed up; return what came of it.
 
     Raises:
         ScenarioError: the stage can't do what the scenario asks, or the controller does not take over.
     """
-    why = unavailable(scenario, stage)
-    if why:
-        raise ScenarioError(f"{scenario.id} {scenario.name}: {why}")
+    refuse(scenario, stage)
     zero = stage.now
     stage.controller(True)
     if not scenario.start.cold:
@@ -147,6 +114,17 @@ async def perform_virtual(scenario: Scenario, plan: Plan, seed: int = 1) -> Perf
     stage = VirtualStage(plan, load=scenario.start.load, seed=seed, sample_s=sample_s)
     stage.plant.ambient_c = scenario.start.ambient_c
     async with stage:
+        refuse(scenario, stage)
         if not scenario.start.cold:
             warm_up(stage)
+        return await perform(scenario, stage)
+
+
+async def perform_real(scenario: Scenario, seed: int = 1, enclosure: Path = REFERENCE_POD) -> Performed:
+    """Run a scenario in real time against the controller's own process.
+
+    Raises:
+        ScenarioError: it can't be run there.
+    """
+    async with RealStage(scenario, enclosure=enclosure, seed=seed) as stage:
         return await perform(scenario, stage)

@@ -184,7 +184,8 @@ class VirtualStage(Stage):
             self.engine.wall_offset_s = self.wall_offset_s
 
     def forget(self) -> None:
-        """Let what was seen, sampled and caused so far be forgotten; what the controller saved stays."""
+        """Let what was seen, sampled and caused so far be forgotten; and the controller begins anew."""
+        self.saved = {}
         self.seen, self.log = Seen(), []
         self.recorder = Recorder(self.recorder.channels)
 

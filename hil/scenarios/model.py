@@ -84,7 +84,7 @@ class Expect(_Table):
     - ``mode``: reached after ``from_s`` ``within_s``; with ``never`` it must not be.
     - ``alarm``: pattern of an alarm's id; raised ``within_s`` after ``from_s``; with ``never`` it must not be.
     - ``write``: pattern of a point, with ``value`` if given; ``within_s``, or ``never``.
-    - ``starts``: machine that starts at most ``at_most`` times.
+    - ``starts``, ``stops``: pattern of machines that are started, or told to stop, ``at_most`` so often in all.
     - ``first_out``: the interlock that came first; empty means none.
     """
 
@@ -96,6 +96,7 @@ class Expect(_Table):
     write: str = ""
     value: Value | None = None
     starts: str = ""
+    stops: str = ""
     first_out: str | None = None
     from_s: Seconds = 0.0
     to_s: Seconds | None = None
@@ -108,12 +109,14 @@ class Expect(_Table):
 
     @model_validator(mode="after")
     def _one_sort(self) -> Self:
-        sorts = [name for name in ("channel", "mode", "alarm", "write", "starts") if getattr(self, name)]
+        sorts = [name for name in ("channel", "mode", "alarm", "write", "starts", "stops") if getattr(self, name)]
         sorts += ["first_out"] if self.first_out is not None else []
         if len(sorts) != 1:
-            raise ValueError(f"{len(sorts)} of channel, mode, alarm, write, starts, first_out are given; allowed: one")
+            raise ValueError(
+                f"{len(sorts)} of channel, mode, alarm, write, starts, stops, first_out are given; allowed: one"
+            )
         bars = (self.at_most, self.at_least) != (None, None)
-        if sorts[0] in ("channel", "starts") and not bars:
+        if sorts[0] in ("channel", "starts", "stops") and not bars:
             raise ValueError(f"{sorts[0]} needs at_most or at_least")
         if sorts[0] in ("mode", "alarm", "write") and (self.within_s is None) is not self.never:
             raise ValueError(f"{sorts[0]} needs within_s or never = true")
