@@ -23,14 +23,17 @@ from controller.console.server import serve
 from controller.console.tty import serve_tty
 from controller.core.commands import Command, Operation, Outcome
 from controller.core.engine import Effects, Engine, View
-from controller.core.pod import Pod
+from controller.core.pod import LINK_DEVICE, Pod
 from controller.core.points import Point, Reading, good
 from controller.fieldbus.bus import BusWorker
 from controller.fieldbus.door import door_of, serve_door
 from controller.fieldbus.frames import Request
 from controller.fieldbus.guard import needed_points, objection, owned_points
-from controller.northbound.link import Link, Standing
-from controller.northbound.native import Message, Native
+from controller.northbound.journal import Journal
+from controller.northbound.link import Link
+from controller.northbound.native import Native
+from controller.northbound.outbox import Outbox
+from controller.northbound.publisher import Message
 from controller.northbound.snapshot import snapshot
 from controller.store import Store
 from controller.systemd import Notifier
@@ -43,6 +46,7 @@ CANCEL_AGAIN_S = 1.0  # a library may swallow a cancel; it is said again
 EDGE_RESTART_S = 5.0
 RECENT_S = 600.0  # how long a late scan or a failed edge keeps its alarm up
 RECENT_MAX = 1000
+FAULTS_LOGGED_EVERY = 1000
 FAREWELL_S = 3.0  # how long a stopping controller may take to say so to its broker
 
 Edge = Callable[[], Awaitable[None]]
@@ -71,7 +75,8 @@ class Service:
             self._store.problem
         ):  # a latched trip may be forgotten: racks that run are taken over, nothing starts by itself
             pod = replace(pod, autostart=False)
-        self._engine = Engine(pod, self._store.load(), self._clock.monotonic())
+        now = self._clock.monotonic()
+        self._engine = Engine(pod, self._store.load(), now, self._boot, self._clock.wall_ms() / 1000 - now)
         self._inbox: dict[str, Reading] = {}
         self._safety = asyncio.Event()
         self._workers = [BusWorker(bus, self._inbox, self._clock, self._safety.set) for bus in plan.buses]
@@ -79,9 +84,10 @@ class Service:
         for worker in self._workers:
             worker.tools.kept = needed_points(plan.pod)
         self._writers = {point: worker for worker in self._workers for point in worker.points}
-        self._native = Native(plan, self.about["version"])
-        self._link = Link(plan.mqtt, self._status, sweep=self._native.alarm_filter)
-        self._notifier = Notifier(os.environ if environ is None else environ)
+        self._journal = Journal(plan.native.root, self._boot)
+        self._environ = os.environ if environ is None else environ
+        self._links = [self._link(name) for name in plan.links]
+        self._notifier = Notifier(self._environ)
         self._commands: dict[Command, asyncio.Future[Outcome]] = {}
         self._view: View | None = None
         self._saved: dict[str, object] = {}
@@ -112,20 +118,21 @@ class Service:
     def now(self) -> float:
         return self._clock.monotonic()
 
-    async def submit(self, operation: Operation, target: str, principal: str) -> Outcome:
+    async def submit(
+        self, operation: Operation, target: str, principal: str, *, ttl_s: float = 0.0, reason: str = ""
+    ) -> Outcome:
         """Hand a command to the next scan and return what became of it."""
-        command = Command(str(uuid.uuid4()), principal, operation, target, self.now() + COMMAND_TTL_S)
+        expires = self.now() + COMMAND_TTL_S
+        command = Command(str(uuid.uuid4()), principal, operation, target, expires, ttl_s=ttl_s, reason=reason)
         if len(self._commands) >= COMMANDS_MAX:
-            return Outcome(command.id, principal, accepted=False, code="busy", message="too many commands are waiting")
+            return Outcome(command.id, principal, "rejected", "busy", "too many commands are waiting")
         future: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
         self._commands[command] = future
         return await future
 
     def links(self) -> Mapping[str, str]:
         """Return how each link to the outside stands, and what went wrong on each bus, in words."""
-        link = self._link
-        state = f"connected, MQTT {link.protocol}" if link.connected else f"not connected: {link.last_error}"
-        words = {"mqtt": f"{state}; {link.published} published, {link.dropped} dropped, {link.connects} connects"}
+        words = {f"mqtt {link.name}": link.in_words() for link in self._links}
         return words | {worker.name: told for worker in self._workers if (told := worker.in_words())}
 
     # What tools see of it (fieldbus.door.Host).
@@ -139,9 +146,6 @@ class Service:
         plan = next(plan for plan in self._plan.buses if plan.name == bus)
         return objection(plan, request, self._view.mode if self._view else "", self._owned)
 
-    def _status(self, standing: Standing) -> Message:
-        return self._native.status(standing, self._clock.wall_ms(), self._boot)
-
     async def run(self) -> None:
         """Serve until told to stop."""
         stopping = asyncio.Event()
@@ -151,24 +155,33 @@ class Service:
         gc.collect()
         gc.freeze()  # the plan and the imports live as long as the process: keep them out of every collection
         _log.info("started", boot=self._boot, **self.about)
+        self._tell_links([self._journal.noted("start", "controller", self._clock.wall_ms(), self.about)])
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(self._kept_up(name, edge), name=name) for name, edge in self._edges()}
             await self._scan_until(stopping)
             self._notifier.stopping()
-            self._link.close()
-            await asyncio.wait({tasks["mqtt"]}, timeout=FAREWELL_S)
+            self._tell_links([self._journal.noted("stop", "controller", self._clock.wall_ms())])
+            for link in self._links:
+                link.close()
+            if self._links:
+                await asyncio.wait({tasks[f"mqtt {link.name}"] for link in self._links}, timeout=FAREWELL_S)
             while left := [task for task in tasks.values() if not task.done()]:
                 for task in left:
                     task.cancel()
                 await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        for link in self._links:
+            if link.outbox:
+                link.outbox.close()
         self._store.close()
+        self._notifier.close()
         _log.info("stopped; equipment is left as it is")
 
     def _edges(self) -> Iterator[tuple[str, Edge]]:
         console = self._plan.console
         for worker in self._workers:
             yield f"bus {worker.name}", worker.run
-        yield "mqtt", self._link.run
+        for link in self._links:
+            yield f"mqtt {link.name}", link.run
         yield "console", partial(serve, Path(console.socket), self)
         yield "tools", partial(serve_door, door_of(console.socket), self)
         if console.tty:
@@ -230,16 +243,40 @@ class Service:
                 "command", principal=command.principal, operation=command.operation, target=command.target,
                 accepted=answer.accepted, code=answer.code,
             )  # fmt: skip
+            self._tell_links([self._journal.command(command, answer, self._clock.wall_ms())])
             if not future.done():
                 future.set_result(answer)
         self._tell(effects)
-        retained = self._link.fresh()
-        if retained is not None:
-            self._native.reset(retained)
-        if self._link.connected:
-            self._link.offer(self._native.messages(snapshot(effects.view, self._clock.wall_ms(), self._boot), now))
+        self._publish(effects, now)
         if self._scans == 1:
             self._notifier.ready()
+
+    def _link(self, name: str) -> Link:
+        """Return one link with its publisher and its outbox."""
+        plan, settings = self._plan, self._plan.links[name]
+        folder = self._environ.get("CREDENTIALS_DIRECTORY")
+        outbox = Outbox(plan.state_dir / f"outbox-{name}.sqlite", settings.outbox) if settings.outbox else None
+        publisher = Native(plan, self.about["version"], boot=self._boot)
+        credentials = Path(folder) if folder else None
+        return Link(settings, publisher, name=name, outbox=outbox, credentials=credentials, clock=self._clock)
+
+    def _publish(self, effects: Effects, now: float) -> None:
+        """Let every link see this scan. What goes wrong there is a fault of that link alone."""
+        picture = snapshot(effects.view, self._clock.wall_ms(), self._boot)
+        moved = [self._journal.moved(effects.transition, picture)] if effects.transition else []
+        self._tell_links([*moved, *self._journal.alarms(effects.alarms, picture)])
+        for link in self._links:
+            try:
+                link.scan(picture, now)
+            except Exception:
+                self._edge_faults += 1
+                self._recent_faults.append(now)
+                if self._edge_faults % FAULTS_LOGGED_EVERY == 1:
+                    _log.exception("a publisher failed", link=link.name, faults=self._edge_faults)
+
+    def _tell_links(self, events: list[Message]) -> None:
+        for link in self._links:
+            link.offer(events)
 
     def _tell(self, effects: Effects) -> None:
         """Log what happened in this scan; nothing is logged when nothing happened."""
@@ -247,8 +284,13 @@ class Service:
             moved = effects.transition
             _log.warning("mode", source=moved.source, dest=moved.dest, cause=moved.cause)
             self._notifier.status(f"{moved.dest}: {moved.cause}")
-        for alarm in effects.alarms:
-            _log.warning("alarm", id=alarm.row.id, state=alarm.state.name, title=alarm.row.title, value=alarm.value)
+        for event in effects.alarms:
+            alarm = event.alarm
+            _log.warning(
+                "alarm", id=alarm.row.id, what=event.what, state=alarm.state.name, before=event.before.name,
+                source=event.source, user=event.user, comment=event.comment, occurrence=alarm.occurrence,
+                title=alarm.row.title, value=alarm.value,
+            )  # fmt: skip
         for denial in effects.denials:
             _log.warning("output denied", point=denial.point, value=denial.value, reason=denial.reason)
 
@@ -264,10 +306,14 @@ class Service:
             "scan_time": round(1000 * took_s, 2),
             "edge_faults": self._edge_faults,
         }
+        for link in self._links:
+            points = link.readings(now)
+            self._inbox.update({f"{LINK_DEVICE}{link.name}.{name}": good(value, now) for name, value in points.items()})
         self._inbox["controller.store_failing"] = good(bool(self._store.problem), now)
         self._inbox.update({f"controller.{name}": good(float(value), now) for name, value in numbers.items()})
 
     async def _store_changes(self) -> None:
+        self._engine.wall_offset_s = self._clock.wall_ms() / 1000 - self.now()
         saved = self._engine.saved()
         if saved != self._saved:
             self._saved = saved

@@ -22,11 +22,13 @@ from controller.config.plan import Plan, load_plan  # noqa: E402
 from controller.config.profile import Row as Register  # noqa: E402
 from controller.config.profile import load_profile  # noqa: E402
 from controller.core import modes  # noqa: E402
-from controller.core.alarms import AlarmRow  # noqa: E402
+from controller.core.alarm_states import AlarmRow  # noqa: E402
 from controller.core.assess import COOLING_LOST_PCT  # noqa: E402
 from controller.core.engine import EMERGENCY_OFF, POSTURES, Posture  # noqa: E402
 from controller.core.pod import Pod, alarm_rows, interlock_rows, pod_points  # noqa: E402
 from controller.fieldbus.admission import admitted, page  # noqa: E402
+from controller.northbound.dsx import Dsx  # noqa: E402
+from controller.northbound.schemas import SCHEMAS  # noqa: E402
 
 REFERENCE = ROOT / "profiles" / "enclosures" / "reference-pod.toml"
 PROFILES = ROOT / "profiles" / "devices"
@@ -142,7 +144,7 @@ def alarm_table() -> str:
         line, instance = _alarm(row, pod)
         groups.setdefault(line, []).append(instance)
     return table(
-        ("Alarm", "For", "Priority", "Comes when", "What it means", "What to do"),
+        ("Alarm", "For", "Priority", "Comes when", "What it means", "What to do", "May be shelved"),
         ((line[0], _listed(instances), *line[1:]) for line, instances in groups.items()),
     )
 
@@ -165,6 +167,7 @@ def _alarm(row: AlarmRow, pod: Pod) -> tuple[tuple[str, ...], str]:
         general(_condition(row, pod)),
         f"{general(row.title)}. {row.consequence}",
         general(row.action),
+        "at the pod only" if row.safety else "yes",
     )
     return cells, instance if own else ""
 
@@ -182,9 +185,12 @@ def _condition(row: AlarmRow, pod: Pod) -> str:
     if row.hysteresis:
         back = float(row.limit) + (row.hysteresis if row.test == "below" else -row.hysteresis)
         text += f"; goes at {number(back)} {unit}".rstrip()
-    shown = [point for point in row.unless if point != "pod.booting"]
-    if shown:
-        text += "; not while " + (f"`{shown[0]}`" if len(shown) == 1 else "a bus it hangs on is lost")
+    if row.further is not None:
+        text += f"; asks again beyond {number(row.further)} {unit}".rstrip()
+    if row.latched:
+        text += "; latched"
+    if row.unless:
+        text += "; not while " + (f"`{row.unless[0]}`" if len(row.unless) == 1 else "a bus it hangs on is lost")
     return text
 
 
@@ -261,6 +267,33 @@ def _notes(row: Register) -> Iterator[str]:
         yield row.description.rstrip(".")
 
 
+# ---------------------------------------------------------------- mqtt.md, dsx.md
+
+
+def schemas() -> str:
+    """Return a table of the keys that each native document must have, from its schema."""
+    rows = []
+    for topic, schema in SCHEMAS.items():
+        for key in schema["required"]:
+            kind = schema["properties"][key]
+            about = kind.get("description", "")
+            allowed = ", ".join(code(str(value)) for value in kind.get("enum", ()))
+            types = kind.get("type", "one of" if allowed else "any")
+            shown = types if isinstance(types, str) else " or ".join(types)
+            rows.append((code(topic), code(key), shown, allowed or about))
+    return table(("Topic", "Key", "Type", "Allowed"), rows)
+
+
+def dsx_objects() -> str:
+    """Return what the reference pod publishes in the DSX contract, counted by object and point type."""
+    counts: dict[tuple[str, str], int] = {}
+    for tag in Dsx(plan()).tags:
+        kind = (tag.object_type, tag.point_type)
+        counts[kind] = counts.get(kind, 0) + 1
+    rows = ((code(kind), code(point), str(count)) for (kind, point), count in sorted(counts.items()))
+    return table(("Object", "Point type", "In the reference pod"), rows)
+
+
 # ---------------------------------------------------------------- writing
 
 PARTS: Mapping[str, Callable[[], str]] = {
@@ -274,6 +307,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "alarms": alarm_table,
     "interlocks": interlock_table,
     "points": point_tables,
+    "schemas": schemas,
+    "dsx-objects": dsx_objects,
 }
 
 

@@ -17,7 +17,12 @@ from rich.live import Live
 
 from controller.config.problems import ConfigError
 from hil import screen
+from hil.desk import Desk
+from hil.keyboard import Menu, keys
 from hil.monitor import Monitor, Picture
+from hil.page.server import Page, served
+from hil.procedures.run import add_commands as add_procedure_commands
+from hil.report import add_commands as add_report_commands
 from hil.runner import REFERENCE_POD, STOP_MAX_S, Bench
 from hil.wire.tcp import LOOPBACK
 
@@ -48,15 +53,36 @@ class Outcome:
         return GOOD if sound else BAD
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line of the bench and return its exit code."""
+@dataclass(frozen=True, slots=True)
+class Controls:
+    """How a person reaches into the running demo."""
+
+    page: Page
+    menu: Menu
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the command line of the bench."""
     parser = argparse.ArgumentParser(prog="python -m hil", description="The bench of Podkeeper.")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="run a whole emulated pod with its controller")
     demo.add_argument("--seconds", type=_seconds, help="end after so long, with one closing line; default: Ctrl-C")
     demo.add_argument("--full", action="store_true", help="keep the start-up times of a real pod")
     demo.add_argument("--enclosure", type=Path, default=REFERENCE_POD, help="enclosure file; default: %(default)s")
-    options = parser.parse_args(arguments)
+    demo.set_defaults(run=_demo)
+    add_report_commands(commands)
+    add_procedure_commands(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line of the bench and return its exit code."""
+    options = command_line().parse_args(arguments)
+    code: int = options.run(options)
+    return code
+
+
+def _demo(options: argparse.Namespace) -> int:
     try:
         bench = Bench(options.enclosure, short=not options.full, broker=True)
         outcome = asyncio.run(run(bench, options.seconds))
@@ -88,10 +114,12 @@ async def run(bench: Bench, seconds: float | None) -> Outcome:
         loop.add_signal_handler(number, ended.set)
     try:
         async with bench:
+            faults = Desk(bench)
             monitor = Monitor(LOOPBACK, bench.mqtt_port, bench.root)
             monitor.start()
             try:
-                return await _with_controller(bench, monitor.picture, ended, seconds)
+                async with served(bench, faults) as page:
+                    return await _with_controller(bench, monitor.picture, ended, seconds, Controls(page, Menu(faults)))
             finally:
                 await monitor.stop()
     finally:
@@ -99,11 +127,13 @@ async def run(bench: Bench, seconds: float | None) -> Outcome:
             loop.remove_signal_handler(number)
 
 
-async def _with_controller(bench: Bench, picture: Picture, ended: asyncio.Event, seconds: float | None) -> Outcome:
+async def _with_controller(
+    bench: Bench, picture: Picture, ended: asyncio.Event, seconds: float | None, controls: Controls
+) -> Outcome:
     process = await bench.start_controller()
     gone = asyncio.create_task(process.wait(), name="controller")
     told = asyncio.create_task(ended.wait(), name="signal")
-    display = asyncio.create_task(_display(bench, picture), name="display")
+    display = asyncio.create_task(_display(bench, picture, controls), name="display")
     try:
         await asyncio.wait((gone, told, display), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if display.done():
@@ -125,17 +155,24 @@ async def _with_controller(bench: Bench, picture: Picture, ended: asyncio.Event,
     return outcome
 
 
-async def _display(bench: Bench, picture: Picture) -> None:
+async def _display(bench: Bench, picture: Picture, controls: Controls) -> None:
     started = time.monotonic()
-    print("\n".join(screen.introduction(bench)), flush=True)
+    print("\n".join(screen.introduction(bench, controls.page.url)), flush=True)
     if not sys.stdout.isatty():
         while True:
             await asyncio.sleep(LINE_PERIOD_S)
             print(screen.line(picture, time.monotonic() - started), flush=True)
+    menu = controls.menu if sys.stdin.isatty() else None
     with Live(console=Console(), auto_refresh=False) as live:
-        while True:
-            live.update(screen.table(picture, started), refresh=True)
-            await asyncio.sleep(TABLE_PERIOD_S)
+        async with contextlib.AsyncExitStack() as stack:
+            queue = await stack.enter_async_context(keys()) if menu else asyncio.Queue[str]()
+            while True:
+                live.update(screen.view(picture, started, menu.lines if menu else ()), refresh=True)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(TABLE_PERIOD_S):
+                        key = await queue.get()
+                    if menu:
+                        await menu.key(key)
 
 
 def report(outcome: Outcome) -> None:

@@ -102,7 +102,7 @@ class Bench:
 
     @property
     def root(self) -> str:
-        return self.plan.mqtt.root
+        return self.plan.native.root
 
     def _first_plan(self) -> Plan:
         """Return the plan before ports are known, so that every override has been checked."""
@@ -129,7 +129,7 @@ class Bench:
             else:
                 buses[name] = {"host": bus.host, "port": bus.port}
         mqtt = {"host": LOOPBACK, "port": self.mqtt_port, "protocol": "3.1.1"}  # all the embedded broker speaks
-        return {"buses": buses, "mqtt": mqtt}
+        return {"buses": buses, "links": {"native": mqtt}}
 
     # ------------------------------------------------------------ life
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rich import box
+from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from hil.monitor import Picture
 from hil.plant.facility import START_S
@@ -22,11 +24,12 @@ def shown(value: float | None, form: str = ".1f", unit: str = "") -> str:
     return "–" if value is None else f"{value:{form}}{' ' if unit else ''}{unit}"
 
 
-def introduction(bench: Bench) -> list[str]:
+def introduction(bench: Bench, page_url: str) -> list[str]:
     """Return how to look at the pod from another terminal, and what runs faster than on site."""
     lines = [
         f"{bench.plan.name}: {len(bench.emulators)} devices on {len(bench.buses)} buses, all emulated; "
         "the controller is a process of its own",
+        f"Look:            {page_url}",
         f"Subscribe:       mosquitto_sub -h {LOOPBACK} -p {bench.mqtt_port} -v -t '{bench.root}/#'",
         f"Attach:          podkeeper console --socket {bench.console_socket}",
         f"Site file:       {bench.site_file}",
@@ -88,6 +91,11 @@ def table(picture: Picture, started: float) -> Table:
     for name, text in rows(picture):
         grid.add_row(name, escape(text))
     return grid
+
+
+def view(picture: Picture, started: float, lines: Sequence[str]) -> Group:
+    """Return the live screen with ``lines`` below it."""
+    return Group(table(picture, started), Text("\n".join(lines)))
 
 
 def line(picture: Picture, elapsed_s: float) -> str:

@@ -80,11 +80,13 @@ async def test_a_console_that_can_not_be_served_does_not_stop_control(bench: Ben
 async def test_commands_are_answered_by_the_scan(bench: Bench) -> None:
     running = Running(Service(load_plan(bench.site_file), {}))
     await running.until(lambda: running.number("scans") >= 1)
-    refused = await running.service.submit("release", "", "test")
+    refused = await running.service.submit("release", "", "console:test")
     assert (refused.accepted, refused.code) == (False, "not_in_mode")
-    answers = await asyncio.gather(*(running.service.submit("ack", "*", "test") for _ in range(COMMANDS_MAX + 5)))
+    answers = await asyncio.gather(
+        *(running.service.submit("ack", "*", "console:test") for _ in range(COMMANDS_MAX + 5))
+    )
     assert sum(answer.code == "busy" for answer in answers) == 5
-    accepted = await running.service.submit("start", "", "test")
+    accepted = await running.service.submit("start", "", "console:test")
     assert accepted.accepted
     await running.until(lambda: (view := running.service.view()) is not None and view.mode.startswith("STARTUP"))
     await running.stop()

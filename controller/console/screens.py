@@ -6,12 +6,13 @@ import math
 import textwrap
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
-from controller.core.alarms import Alarm, AlarmState
-from controller.core.commands import ALLOWED_MODES
+from controller.core.alarm_load import PRIORITIES
+from controller.core.alarm_states import HIDDEN, Alarm, AlarmState
+from controller.core.commands import ALLOWED_MODES, MODE_OPERATIONS
 from controller.core.engine import View
 from controller.core.image import Image
 from controller.core.pod import Pod
@@ -24,8 +25,11 @@ ALARMS_MAX = 12  # alarms that status shows; the verb alarms shows all
 TROUBLES_MAX = 20  # groups of points that status lists as not GOOD
 VIEW_OLD_S = 2.0
 UNITS: Mapping[str, str] = {"Cel": "C", "{rpm}": "rpm", "{count}": "", "1": ""}
-SHOWN = {AlarmState.UNACK: "UNACK", AlarmState.ACKED: "ACKED", AlarmState.RTN_UNACK: "GONE, UNACK"}
-PRIORITIES = ("critical", "high", "medium", "low")
+SHOWN = {AlarmState.RTN_UNACK: "GONE, UNACK", AlarmState.OUT_OF_SERVICE: "OUT OF SERV"}
+ALARM_COUNTS = (
+    "s_standing", "s_unacked", "s_shelved", "s_suppressed", "s_out_of_service", "s_chattering", "s_stale",
+    "_flood", "_flood_share", "_rate", "_rate_mean", "_rate_peak",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,8 +219,13 @@ def _alarm_summary(picture: Picture) -> list[str]:
     standing = ordered(picture.view.alarms)
     if not standing:
         return ["Alarms: none"]
-    open_ones = sum(alarm.state is not AlarmState.ACKED for alarm in standing)
-    lines = [f"Alarms: {len(standing)} standing, {open_ones} not acknowledged"]
+    aside = sum(alarm.state in HIDDEN for alarm in standing)
+    standing = [alarm for alarm in standing if alarm.state not in HIDDEN]
+    open_ones = sum(alarm.annunciated for alarm in standing)
+    more_aside = f", {aside} put aside" if aside else ""
+    lines = [f"Alarms: {len(standing)} standing, {open_ones} not acknowledged{more_aside}"]
+    if picture.view.image.flag("pod.alarm_flood", otherwise=False):
+        lines.append("  !! ALARM FLOOD: go by first out and priority !!")
     for alarm in standing[:ALARMS_MAX]:
         lines += _alarm_head(alarm, picture)
         lines += wrapped(f"do: {alarm.row.action}", "      ", "          ")
@@ -252,8 +261,13 @@ def _troubles(picture: Picture) -> list[str]:
 def ordered(standing: Iterable[Alarm]) -> list[Alarm]:
     """Return alarms in the order in which a person should read them."""
 
-    def rank(alarm: Alarm) -> tuple[int, bool, int]:
-        return PRIORITIES.index(alarm.row.priority), alarm.state is AlarmState.ACKED, alarm.occurrence
+    def rank(alarm: Alarm) -> tuple[bool, int, bool, int]:
+        return (
+            alarm.state in HIDDEN,
+            PRIORITIES.index(alarm.row.priority),
+            alarm.state is AlarmState.ACKED,
+            alarm.occurrence,
+        )
 
     return sorted(standing, key=rank)
 
@@ -261,27 +275,63 @@ def ordered(standing: Iterable[Alarm]) -> list[Alarm]:
 def _alarm_head(alarm: Alarm, picture: Picture) -> list[str]:
     row = alarm.row
     first = f"  {row.priority.upper():8}  {SHOWN.get(alarm.state, alarm.state.name):11}  "
-    return wrapped(f"{row.title}  ({row.id}, {age(picture.now - alarm.active_at)})", first)
+    since = f", {age(picture.now - alarm.active_at)}" if alarm.occurrence else ""
+    return wrapped(f"{row.title}  ({row.id}{since})", first)
 
 
 def alarms(picture: Picture) -> str:
     standing = ordered(picture.view.alarms)
     if not standing:
         return "No alarms."
-    lines = [f"Alarms standing: {len(standing)}. ack ID acknowledges one, ack * all."]
-    for alarm in standing:
-        row = alarm.row
-        facts = [f"{row.point} was {value_text(picture.points.get(row.point), alarm.value)}"]
-        facts += [f"came {alarm.count} times"] if alarm.count > 1 else []
-        if alarm.returned_at is not None:
-            facts.append(f"gone {age(picture.now - alarm.returned_at)} ago")
-        if alarm.acked_at is not None:
-            facts.append(f"acknowledged {age(picture.now - alarm.acked_at)} ago by {alarm.acked_by}")
+    return _alarm_list(f"Alarms standing: {len(standing)}. ack ID acknowledges one, ack * all.", standing, picture)
+
+
+def suppressed(picture: Picture) -> str:
+    """Return the alarms that are kept quiet because their cause has an alarm of its own."""
+    hidden = ordered(picture.view.suppressed)
+    return _alarm_list(f"Alarms suppressed by their cause: {len(hidden)}.", hidden, picture)
+
+
+def _alarm_list(head: str, listed: Iterable[Alarm], picture: Picture) -> str:
+    lines = [head]
+    for alarm in listed:
         lines += ["", *_alarm_head(alarm, picture)]
-        lines += wrapped(", ".join(facts), "      ")
-        lines += wrapped(f"means: {row.consequence}", "      ", "             ")
-        lines += wrapped(f"do: {row.action}", "      ", "          ")
+        lines += wrapped(", ".join(_alarm_facts(alarm, picture)), "      ")
+        lines += wrapped(f"means: {alarm.row.consequence}", "      ", "             ")
+        lines += wrapped(f"do: {alarm.row.action}", "      ", "          ")
     return screen(lines)
+
+
+def _alarm_facts(alarm: Alarm, picture: Picture) -> Iterator[str]:
+    row, now = alarm.row, picture.now
+    if alarm.occurrence:
+        yield f"{row.point} was {value_text(picture.points.get(row.point), alarm.value)}"
+    if alarm.count > 1:
+        yield f"came {alarm.count} times"
+    if alarm.returned_at is not None:
+        yield f"gone {age(now - alarm.returned_at)} ago" + (", latched: mode reset" if alarm.latched else "")
+    if alarm.acked_at is not None:
+        yield f"acknowledged {age(now - alarm.acked_at)} ago by {alarm.acked_by}"
+    if alarm.chattering:
+        yield "CHATTERING"
+    if alarm.first_out:
+        yield "first out"
+    if alarm.cause:
+        yield f"after {alarm.cause}"
+    if alarm.state in HIDDEN:
+        who = f" by {alarm.by}" if alarm.by else ""
+        left = f" for another {age(alarm.until - now)}" if alarm.until is not None else ""
+        yield f"put aside{who}{left}: {alarm.reason}"
+        yield "its condition is there" if alarm.active else "its condition is not there"
+
+
+def alarm_figures(picture: Picture) -> str:
+    """Return the figures by which ISA-18.2 judges an alarm system."""
+    rows = [
+        (f"alarm{name}", _shown(picture, f"pod.alarm{name}"))
+        for name in (*ALARM_COUNTS, *(f"_{priority}_share" for priority in PRIORITIES))
+    ]
+    return screen(["Rates are new alarms in ten minutes; shares are of the last day or since the start.", *table(rows)])
 
 
 # ---------------------------------------------------------------- mode, points, links
@@ -291,8 +341,8 @@ def mode(picture: Picture) -> str:
     """Return the mode and what may be asked in it."""
     possible = [
         operation
-        for operation, modes in ALLOWED_MODES.items()
-        if operation != "ack" and any(picture.view.mode.startswith(allowed) for allowed in modes)
+        for operation in MODE_OPERATIONS
+        if any(picture.view.mode.startswith(allowed) for allowed in ALLOWED_MODES[operation])
     ]
     return screen([*_head(picture), *mode_lines(picture), *wrapped(", ".join(possible) or "nothing", "Possible  ")])
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from controller.console import screens
 from controller.console.screens import WIDTH, Picture, plain, wrapped
-from controller.core.commands import OPERATIONS, Operation, Outcome
+from controller.core.commands import MODE_OPERATIONS, Operation, Outcome
 from controller.core.engine import View
 from controller.core.pod import Pod
 from controller.core.points import Point
@@ -43,7 +44,9 @@ class Desk(Protocol):
     def now(self) -> float:
         """Return monotonic seconds, on the clock of the scan."""
 
-    async def submit(self, operation: Operation, target: str, principal: str) -> Outcome:
+    async def submit(
+        self, operation: Operation, target: str, principal: str, *, ttl_s: float = 0.0, reason: str = ""
+    ) -> Outcome:
         """Hand a command to the next scan and return how it was judged."""
 
 
@@ -53,6 +56,8 @@ class Request:
 
     operation: Operation
     target: str = ""
+    ttl_s: float = 0.0
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +79,12 @@ HELP: Mapping[str, tuple[str, str, str]] = {
         "FILTER is a device, a part of a point's id, a pattern with * such as *.speed, or a quality: "
         "good, stale, bad, forced. Without it: every device with how many points it has and how good they are.",
     ),
-    "alarms": ("alarms", "standing alarms: what they mean and what to do", "The most urgent one comes first."),
+    "alarms": (
+        "alarms [suppressed|figures]",
+        "standing alarms: what they mean and what to do",
+        "The most urgent one comes first, what is put aside last. suppressed: those whose cause has an alarm of its "
+        "own. figures: how many come, floods, chattering, stale.",
+    ),
     "mode": (
         "mode [start|stop|reset|energise|maintain|release]",
         "the mode, or ask for another",
@@ -88,10 +98,31 @@ HELP: Mapping[str, tuple[str, str, str]] = {
         "acknowledge one alarm, or all",
         "Says that a person knows. Changes nothing in the plant, and does not reset a trip.",
     ),
+    "shelve": (
+        "shelve ID [TIME] REASON",
+        "put one alarm aside for a time",
+        "TIME is 30m or 2h, at most 8h; 1h without it. The alarm goes on being watched and logged, and comes back by "
+        "itself at the end.",
+    ),
+    "unshelve": ("unshelve ID", "bring a shelved alarm back now", ""),
+    "out_of_service": (
+        "out_of_service ID REASON",
+        "take one alarm out for work",
+        "It stays out, over a restart too, until return_to_service. REASON names the work.",
+    ),
+    "return_to_service": ("return_to_service ID", "bring it back after the work", ""),
     "links": ("links", "buses, their load and errors, and who does not answer", ""),
     "quit": ("quit", "leave", ""),
 }
-MODE_OPERATIONS: Mapping[str, Operation] = {operation: operation for operation in OPERATIONS if operation != "ack"}
+MODES: Mapping[str, Operation] = {operation: operation for operation in MODE_OPERATIONS}
+ASIDE: Mapping[str, Operation] = {
+    "shelve": "shelve",
+    "unshelve": "unshelve",
+    "out_of_service": "out_of_service",
+    "return_to_service": "return_to_service",
+}
+TIME = re.compile(r"(\d{1,4})([mh])")
+UNIT_S: Mapping[str, float] = {"m": 60.0, "h": 3600.0}
 
 
 class Session:
@@ -119,7 +150,9 @@ class Session:
         verb, rest = words[0].lower(), words[1:]
         if verb not in HELP:
             return Reply(_unknown("verb", verb, list(HELP)) + " help lists all.")
-        if len(rest) > (0 if verb in ("status", "alarms", "links", "quit") else 1):
+        if verb in ASIDE:
+            return _aside(verb, rest)
+        if len(rest) > (0 if verb in ("status", "links", "quit") else 1):
             return Reply(f"Too many words. Usage: {HELP[verb][0]}")
         return self._act(verb, rest[0] if rest else "")
 
@@ -135,12 +168,14 @@ class Session:
             return Reply(_help(word.lower()))
         if verb == "quit":
             return Reply("Bye.", over=True)
+        if verb == "alarms" and word not in ("", "suppressed", "figures"):
+            return Reply(f"Usage: {HELP['alarms'][0]}")
         if verb == "ack":
             return Reply("", Request("ack", word)) if word else Reply(f"Which alarm? Usage: {HELP['ack'][0]}")
         if verb == "mode" and word:
-            operation = MODE_OPERATIONS.get(word.lower())
+            operation = MODES.get(word.lower())
             if operation is None:
-                return Reply(_unknown("operation", word, list(MODE_OPERATIONS)) + f" Usage: {HELP['mode'][0]}")
+                return Reply(_unknown("operation", word, list(MODES)) + f" Usage: {HELP['mode'][0]}")
             return Reply("", Request(operation))
         return Reply(self._screen(verb, word))
 
@@ -152,8 +187,27 @@ class Session:
         picture = Picture(view, desk.pod, desk.points, desk.about, desk.now(), desk.links())
         if verb == "points":
             return screens.points(picture, word)
+        if verb == "alarms" and word:
+            return screens.alarm_figures(picture) if word == "figures" else screens.suppressed(picture)
         draw = {"status": screens.status, "alarms": screens.alarms, "mode": screens.mode, "links": screens.links}
         return draw[verb](picture)
+
+
+def _aside(verb: str, words: list[str]) -> Reply:
+    """Return the request of a verb that puts one alarm aside or brings it back."""
+    operation = ASIDE[verb]
+    usage = f"Usage: {HELP[verb][0]}"
+    if not words:
+        return Reply(f"Which alarm? {usage}")
+    target, *rest = words
+    if operation in ("unshelve", "return_to_service"):
+        return Reply(f"Too many words. {usage}") if rest else Reply("", Request(operation, target))
+    time = TIME.fullmatch(rest[0].lower()) if rest and operation == "shelve" else None
+    ttl_s = int(time[1]) * UNIT_S[time[2]] if time else 0.0
+    reason = " ".join(rest[1:] if time else rest)
+    if time and not ttl_s:
+        return Reply(f"A time of nothing. {usage}")
+    return Reply("", Request(operation, target, ttl_s, reason)) if reason else Reply(f"Why? {usage}")
 
 
 async def answer(session: Session, text: str) -> Reply:
@@ -163,7 +217,10 @@ async def answer(session: Session, text: str) -> Reply:
         return reply
     try:
         async with asyncio.timeout(SUBMIT_MAX_S):
-            outcome = await session.desk.submit(reply.request.operation, reply.request.target, session.principal)
+            outcome = await session.desk.submit(
+                reply.request.operation, reply.request.target, session.principal,
+                ttl_s=reply.request.ttl_s, reason=reply.request.reason,
+            )  # fmt: skip
     except TimeoutError:
         return Reply(f"No answer from the scan within {SUBMIT_MAX_S:.0f} s; it may still act. See: status")
     return Reply(session.judged(reply.request, outcome))

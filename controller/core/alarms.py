@@ -1,118 +1,212 @@
-"""Alarms: delay, hysteresis, and the ISA-18.2 states of acknowledgement."""
+"""Alarms after ISA-18.2: delays, dead-band, the seven states, latches, shelving, first-out, chattering, floods.
+
+An alarm tells a person what to do; nothing here changes the process. Shelved, suppressed and out-of-service alarms go
+on being evaluated and logged, only their annunciation stops.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import Literal
+from dataclasses import replace
+from typing import Any, Literal
 
-from controller.core.blocks import Delay
+from controller.core.alarm_load import Load, Priority, groups, stale
+from controller.core.alarm_states import (
+    HIDDEN,
+    NEVER,
+    Alarm,
+    AlarmEvent,
+    AlarmRow,
+    AlarmState,
+    Answer,
+    Source,
+    What,
+    holds,
+)
+from controller.core.alarm_watch import SHELVE_MAX_S, Aside, Watch, restore_watch, saved_watch
 from controller.core.image import Image
-from controller.core.points import Value
+from controller.core.points import Reading
 
-Test = Literal["above", "below", "on", "off", "differs", "unusable"]
-Priority = Literal["critical", "high", "medium", "low"]
-DIFFERS_TOLERANCE = 1e-3
+__all__ = ["Alarm", "AlarmEvent", "AlarmRow", "AlarmState", "Alarms", "Answer", "Priority"]
 
-
-class AlarmState(Enum):
-    """ISA-18.2 states, numbered as in northbound documents."""
-
-    NORMAL = 1
-    UNACK = 2
-    ACKED = 3
-    RTN_UNACK = 4
-
-
-@dataclass(frozen=True, slots=True)
-class AlarmRow:
-    """One alarm: when it comes, when it goes, and what a person is to do about it.
-
-    Attributes:
-        limit: number for above and below, expected value for differs.
-        hysteresis: how far back inside the limit a number must come before the alarm goes.
-        unless: points any of which, while on, suppresses this alarm because it tells the cause already.
-        action: operator action; an alarm without one would be an event.
-    """
-
-    id: str
-    point: str
-    test: Test
-    title: str
-    priority: Priority
-    consequence: str
-    action: str
-    limit: Value = 0.0
-    hysteresis: float = 0.0
-    on_delay_s: float = 0.0
-    off_delay_s: float = 1.0
-    unless: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Alarm:
-    """The state of one alarm that is not NORMAL. Times are monotonic seconds of the scan."""
-
-    row: AlarmRow
-    state: AlarmState
-    value: Value | None
-    active_at: float
-    returned_at: float | None = None
-    acked_at: float | None = None
-    acked_by: str = ""
-    count: int = 1
-    occurrence: int = 0
-
-
-@dataclass(slots=True)
-class _Watch:
-    row: AlarmRow
-    delay: Delay = field(init=False)
-    alarm: Alarm | None = None
-
-    def __post_init__(self) -> None:
-        self.delay = Delay(self.row.on_delay_s, self.row.off_delay_s)
+SHELVE_DEFAULT_S = 3600.0
+SHELVED_MAX = 20  # at one time; who wants more has a flood, not a nuisance
+REASON_MAX = 200  # characters
+BOOTING = "pod.booting"  # on until the first whole image
+OCCURRENCES_RESERVED = 100  # numbers are saved ahead, so that one that was used is not used again after a power cut
+FIGURES_S = 1.0
 
 
 class Alarms:
-    """Every alarm of one pod. ``step`` advances all and returns those whose state changed."""
+    """Every alarm of one pod. ``step`` once a scan; the operations in between show in the next step's events.
 
-    def __init__(self, rows: Sequence[AlarmRow]) -> None:
-        self._watches = {row.id: _Watch(row) for row in rows}
+    Args:
+        rows: one for each alarm, causes before what they cause: in one scan the first of a group is the first-out.
+        boot: number of this start of the controller; part of the name of every occurrence.
+    """
+
+    def __init__(self, rows: Sequence[AlarmRow], boot: int = 0) -> None:
+        self._watches = {row.id: Watch(row) for row in rows}
+        self._causes = sorted({BOOTING, *(point for row in rows for point in row.unless)})
+        self._on: set[str] = set()
+        self._incidents = groups(row.group for row in rows)
+        self._load = Load()
+        self._boot = boot
         self._occurrences = 0
+        self._events: list[AlarmEvent] = []
+        self._all: list[Alarm] | None = None
+        self._figures: dict[str, float | bool] = {}
+        self._figures_at = NEVER
 
-    def step(self, image: Image, now: float) -> list[Alarm]:
-        changed = []
+    def step(self, image: Image, now: float) -> list[AlarmEvent]:
+        """Advance every alarm; return what happened since the last step, operations too."""
+        flag, reading_of = image.flag, image.reading
+        on = {point for point in self._causes if flag(point, otherwise=False)}
+        wake = on != self._on
+        self._on = on
         for watch in self._watches.values():
-            before = watch.alarm
-            self._advance(watch, image, now)
-            if watch.alarm is not None and watch.alarm is not before:
-                changed.append(watch.alarm)
-            elif watch.alarm is None and before is not None:
-                changed.append(replace(before, state=AlarmState.NORMAL, returned_at=now))
-        return changed
+            reading, seen = reading_of(watch.row.point), watch.seen
+            same = reading is seen or (
+                seen is not None and reading.value == seen.value and reading.quality is seen.quality
+            )
+            if not same or wake or watch.awake:
+                watch.seen = reading
+                self._advance(watch, reading, now)
+        self._load.step(now)
+        events, self._events = self._events, []
+        return events
 
-    def ack(self, target: str, principal: str, now: float) -> list[Alarm]:
-        """Acknowledge one alarm, or all with ``*``; return what changed. Never changes the process."""
-        changed = []
+    # ------------------------------------------------------------ operations
+
+    def operate(
+        self, operation: str, target: str, user: str, now: float, *, reason: str = "", duration_s: float = 0.0,
+        local: bool = False,
+    ) -> Answer:  # fmt: skip
+        """Do one operation by its name; one that is not about alarms does nothing."""
+        if operation == "ack":
+            return self.ack(target, user, now, reason)
+        if operation == "reset":
+            return self.reset(user, now)
+        if operation == "shelve":
+            return self.shelve(target, user, now, reason=reason, duration_s=duration_s, local=local)
+        if operation == "unshelve":
+            return self.unshelve(target, user, now)
+        if operation == "out_of_service":
+            return self.out_of_service(target, user, now, reason=reason, local=local)
+        if operation == "return_to_service":
+            return self.return_to_service(target, user, now)
+        return Answer()
+
+    def ack(self, target: str, user: str, now: float, comment: str = "") -> Answer:
+        """Say that ``user`` knows of one alarm, or of all with ``*``."""
+        if target != "*" and target not in self._watches:
+            return _unknown(target)
+        done = 0
+        for watch in self._watches.values() if target == "*" else (self._watches[target],):
+            alarm = watch.alarm
+            if alarm and alarm.annunciated:
+                gone = alarm.state is AlarmState.RTN_UNACK
+                state = AlarmState.NORMAL if gone else AlarmState.ACKED
+                after = replace(alarm, state=state, acked_at=now, acked_by=user)
+                self._move(watch, after, "acknowledged", "operator", now, user, comment)
+                done += 1
+        return Answer("", f"{done} acknowledged" if done else "there was nothing to acknowledge")
+
+    def reset(self, user: str, now: float) -> Answer:
+        """Release every latched alarm whose condition has gone. One that nobody acknowledged stays as RTN_UNACK."""
+        done = 0
         for watch in self._watches.values():
             alarm = watch.alarm
-            if alarm is None or target not in ("*", watch.row.id):
-                continue
-            if alarm.state is AlarmState.UNACK:
-                watch.alarm = replace(alarm, state=AlarmState.ACKED, acked_at=now, acked_by=principal)
-                changed.append(watch.alarm)
-            elif alarm.state is AlarmState.RTN_UNACK:
-                watch.alarm = None
-                changed.append(replace(alarm, state=AlarmState.NORMAL, acked_at=now, acked_by=principal))
-        return changed
+            if alarm and alarm.latched and alarm.state not in HIDDEN:
+                state = AlarmState.NORMAL if alarm.state is AlarmState.ACKED else AlarmState.RTN_UNACK
+                self._move(watch, replace(alarm, state=state), "reset", "operator", now, user)
+                done += 1
+        return Answer("", f"{done} reset")
+
+    def shelve(
+        self, target: str, user: str, now: float, *, reason: str, duration_s: float = 0.0, local: bool = False
+    ) -> Answer:
+        """Put one alarm aside for a time; shelving again sets the time anew.
+
+        Args:
+            reason: why, at most REASON_MAX characters.
+            duration_s: at most SHELVE_MAX_S; 0 means SHELVE_DEFAULT_S.
+            local: whether ``user`` is at the pod; leak and safety alarms can't be shelved from elsewhere.
+        """
+        refused = self._refused(target, reason, local=local)
+        if refused:
+            return refused
+        duration_s = duration_s or SHELVE_DEFAULT_S
+        if not 0 < duration_s <= SHELVE_MAX_S:
+            return Answer("out_of_range", f"an alarm may be shelved for at most {SHELVE_MAX_S:.0f} s")
+        watch = self._watches[target]
+        if watch.service:
+            return Answer("not_in_mode", f"{target} is out of service")
+        if not watch.shelf and sum(other.shelf is not None for other in self._watches.values()) >= SHELVED_MAX:
+            return Answer("busy", f"{SHELVED_MAX} alarms are shelved already, and that is the most")
+        watch.shelf = Aside(user, reason, now + duration_s)
+        self._hide(watch, AlarmState.SHELVED, "shelved", "operator", now, user)
+        return Answer("", "", watch.shelf.until)
+
+    def unshelve(self, target: str, user: str, now: float) -> Answer:
+        """Bring a shelved alarm back before its time."""
+        if target not in self._watches:
+            return _unknown(target)
+        watch = self._watches[target]
+        if not watch.shelf:
+            return Answer("not_in_mode", f"{target} is not shelved")
+        watch.shelf = None
+        self._place(watch, "unshelved", "operator", now, user)
+        return Answer()
+
+    def out_of_service(self, target: str, user: str, now: float, *, reason: str, local: bool = False) -> Answer:
+        """Take one alarm out for work, until ``return_to_service``. ``reason`` names the work."""
+        refused = self._refused(target, reason, local=local)
+        if refused:
+            return refused
+        watch = self._watches[target]
+        watch.service = Aside(user, reason, math.inf)
+        self._hide(watch, AlarmState.OUT_OF_SERVICE, "out_of_service", "operator", now, user)
+        return Answer()
+
+    def return_to_service(self, target: str, user: str, now: float) -> Answer:
+        """Bring an alarm back that was out of service; nothing else does."""
+        if target not in self._watches:
+            return _unknown(target)
+        watch = self._watches[target]
+        if not watch.service:
+            return Answer("not_in_mode", f"{target} is not out of service")
+        watch.service = None
+        self._place(watch, "returned_to_service", "operator", now, user)
+        return Answer()
+
+    def _refused(self, target: str, reason: str, *, local: bool) -> Answer | None:
+        if target not in self._watches:
+            return _unknown(target)
+        if self._watches[target].row.safety and not local:
+            return Answer("forbidden", f"{target} is a leak or safety alarm: it can be put aside at the pod only")
+        if not reason.strip() or len(reason) > REASON_MAX:
+            return Answer("bad_request", f"a reason is needed, of at most {REASON_MAX} characters")
+        return None
+
+    # ------------------------------------------------------------ what others see
 
     @property
     def standing(self) -> list[Alarm]:
-        """Every alarm that is not NORMAL, newest last."""
-        alarms = [watch.alarm for watch in self._watches.values() if watch.alarm]
-        return sorted(alarms, key=lambda alarm: alarm.occurrence)
+        """Every alarm that is not NORMAL, newest last, without those that a rule suppresses."""
+        return [alarm for alarm in self._listed() if alarm.state is not AlarmState.SUPPRESSED]
+
+    @property
+    def suppressed(self) -> list[Alarm]:
+        """Every alarm that came and is kept quiet because its cause has an alarm of its own."""
+        return [alarm for alarm in self._listed() if alarm.state is AlarmState.SUPPRESSED]
+
+    def _listed(self) -> list[Alarm]:
+        if self._all is None:
+            alarms = [watch.alarm for watch in self._watches.values() if watch.alarm]
+            self._all = sorted(alarms, key=lambda alarm: alarm.occurrence)
+        return self._all
 
     @property
     def ids(self) -> frozenset[str]:
@@ -121,221 +215,186 @@ class Alarms:
     def rows(self) -> Iterable[AlarmRow]:
         return (watch.row for watch in self._watches.values())
 
-    def saved(self) -> Mapping[str, str]:
-        """Return the acknowledgement of each standing alarm, for the store."""
-        return {alarm.row.id: alarm.acked_by for alarm in self.standing if alarm.acked_by}
+    def figures(self, now: float) -> Mapping[str, float | bool]:
+        """Return the figures by which ISA-18.2 judges an alarm system; worked out anew each FIGURES_S."""
+        if now - self._figures_at >= FIGURES_S:
+            states = [alarm.state for alarm in self._listed()]
+            shown = [alarm for alarm in self._listed() if alarm.state not in HIDDEN]
+            self._figures_at = now
+            self._figures = {
+                "alarms_standing": float(len(shown)),
+                "alarms_unacked": float(sum(alarm.annunciated for alarm in shown)),
+                "alarms_shelved": float(states.count(AlarmState.SHELVED)),
+                "alarms_suppressed": float(states.count(AlarmState.SUPPRESSED)),
+                "alarms_out_of_service": float(states.count(AlarmState.OUT_OF_SERVICE)),
+                "alarms_chattering": float(sum(watch.chatter.flagged for watch in self._watches.values())),
+                "alarms_stale": float(stale([alarm.active_at for alarm in shown if alarm.active], now)),
+                "alarm_flood": self._load.flood,
+                **{f"alarm_{name}": figure for name, figure in self._load.figures(now).items()},
+            }
+        return self._figures
 
-    def restore(self, acked: Mapping[str, str], now: float) -> None:
-        """Mark alarms as already acknowledged, should their condition still be there after a restart."""
-        for name, principal in acked.items():
+    # ------------------------------------------------------------ over a restart
+
+    def saved(self, wall_offset_s: float | None = None) -> dict[str, Any]:
+        """Return what must survive a restart, as JSON; equal to the last one while nothing has changed.
+
+        Args:
+            wall_offset_s: wall-clock minus monotonic seconds; None while the wall clock can't be trusted. Times are
+                saved by the wall clock, because the monotonic one begins anew.
+        """
+        ahead = (self._occurrences // OCCURRENCES_RESERVED + 1) * OCCURRENCES_RESERVED
+        entries = {alarm.row.id: self._entry(self._watches[alarm.row.id], wall_offset_s) for alarm in self._listed()}
+        return {"occurrences": ahead, "standing": entries}
+
+    def restore(self, saved: Mapping[str, Any], now: float, wall_offset_s: float | None = None) -> None:
+        """Go on from what ``saved`` returned. An entry that can't be understood is left out: its alarm comes anew.
+
+        Shelving ends at its wall-clock time; where either clock could not be trusted it has ended.
+        """
+        self._occurrences = int(saved.get("occurrences", 0))
+        for name, entry in dict(saved.get("standing", {})).items():
             watch = self._watches.get(name)
             if watch:
-                watch.alarm = Alarm(watch.row, AlarmState.ACKED, None, now, acked_at=now, acked_by=principal)
-                watch.delay.state = True
+                try:
+                    restore_watch(watch, entry, now, wall_offset_s)
+                except (KeyError, TypeError, ValueError):
+                    self._watches[name] = Watch(watch.row)
+        self._all = None
 
-    def _advance(self, watch: _Watch, image: Image, now: float) -> None:
-        row, alarm = watch.row, watch.alarm
-        suppressed = any(image.flag(point, otherwise=False) for point in row.unless)
-        active = watch.delay.step(not suppressed and self._holds(row, image, watch.delay.state), now)
-        if active and (alarm is None or alarm.state is AlarmState.RTN_UNACK):
+    def _entry(self, watch: Watch, offset_s: float | None) -> dict[str, Any]:
+        made_of = (watch.alarm, watch.shelf, watch.service, offset_s is None)
+        if watch.entry is None or watch.entry[0] != made_of:
+            watch.entry = (made_of, saved_watch(watch, offset_s))
+        return watch.entry[1]
+
+    # ------------------------------------------------------------ one alarm
+
+    def _advance(self, watch: Watch, reading: Reading, now: float) -> None:
+        row, was = watch.row, watch.delay.state
+        booting = BOOTING in self._on
+        began = watch.delay.since
+        active = watch.delay.step(holds(row, reading, was, booting=booting), now)
+        if row.unless:
+            suppressed = not self._on.isdisjoint(row.unless) or (booting and watch.rule.state)
+            watch.rule.step(suppressed, now)
+        if active and not was:
+            self._come(watch, reading, now if began is None else began, now)
+        elif was and not active:
+            self._go(watch, now)
+        self._on_time(watch, now)
+        if watch.further and reading.usable:
+            beyond = active and holds(watch.further, reading, watch.beyond)
+            if beyond and not watch.beyond and watch.alarm and watch.alarm.state is AlarmState.ACKED:
+                self._ask_again(watch, replace(watch.alarm, value=reading.value), "escalated", "condition", now)
+            watch.beyond = beyond
+        watch.awake = watch.restless
+
+    def _come(self, watch: Watch, reading: Reading, began: float, now: float) -> None:
+        before, row = watch.alarm, watch.row
+        chatters = watch.chatter.activated(now)
+        watch.delay.off_s = watch.chatter.off_s
+        if before is None or not before.occurrence:
             self._occurrences += 1
-            value = image.reading(row.point).value
-            count = alarm.count + 1 if alarm else 1
-            occurrence = alarm.occurrence if alarm else self._occurrences
-            watch.alarm = Alarm(row, AlarmState.UNACK, value, now, count=count, occurrence=occurrence)
-        elif not active and alarm is not None and alarm.state is AlarmState.UNACK:
-            watch.alarm = replace(alarm, state=AlarmState.RTN_UNACK, returned_at=now)
-        elif not active and alarm is not None and alarm.state is AlarmState.ACKED:
-            watch.alarm = None
-
-    @staticmethod
-    def _holds(row: AlarmRow, image: Image, active: bool) -> bool:
-        """Return whether the row's condition holds; what can't be trusted holds only for ``unusable``."""
-        reading = image.reading(row.point)
-        if row.test == "unusable":
-            return not reading.usable
-        if not reading.usable or reading.value is None:
-            return active and row.test in ("on", "off", "differs")
-        if row.test in ("on", "off"):
-            return bool(reading.value) is (row.test == "on")
-        if row.test == "differs":
-            if isinstance(reading.value, bool | str) or isinstance(row.limit, bool | str):
-                return reading.value != row.limit
-            return abs(reading.value - row.limit) > DIFFERS_TOLERANCE * max(1.0, abs(row.limit))
-        value, limit = float(reading.value), float(row.limit)
-        back = row.hysteresis if active else 0.0
-        return value > limit - back if row.test == "above" else value < limit + back
-
-
-@dataclass(frozen=True, slots=True)
-class Equipment:
-    """What the standard alarms are about: devices by class and bus, and the points that stand for a role.
-
-    ``sources`` names the points that each derived point of the pod is worked out from.
-    """
-
-    device_bus: Mapping[str, str]
-    device_class: Mapping[str, str]
-    flags: frozenset[str]
-    expected: Sequence[tuple[str, Value]]
-    written: Sequence[str]
-    pumps: Sequence[str]
-    leaks: Sequence[str]
-    watched: Sequence[str]
-    epo: str
-    level_ok: str
-    sources: Mapping[str, Sequence[str]]
-
-    def causes(self, derived: str) -> tuple[str, ...]:
-        """Return the points that explain why ``derived`` is not known: the boot, and the loss of a bus it hangs on."""
-        buses = {self.device_bus[point.split(".")[0]] for point in self.sources[derived]}
-        return ("pod.booting", *(f"{bus}.lost" for bus in sorted(buses)))
-
-
-def standard_rows(equipment: Equipment) -> list[AlarmRow]:
-    """Return the alarms of a pod. docs/alarms.md is generated from these rows."""
-    return [
-        *_loop_rows(equipment),
-        *_equipment_rows(equipment),
-        *_communication_rows(equipment),
-        *_controller_rows(),
-    ]
-
-
-def _loop_rows(equipment: Equipment) -> Iterable[AlarmRow]:
-    yield AlarmRow(
-        "pod_flow_low", "pod.flow_ratio", "below", "TCS flow below need", "critical",
-        "Chips throttle within seconds when the flow goes on falling.",
-        "Check that pumps run and valves are open; look for a blocked strainer.",
-        limit=90.0, hysteresis=5.0, on_delay_s=5.0,
-    )  # fmt: skip
-    yield AlarmRow(
-        "pod_supply_temp_high", "pod.supply_temp_error", "above", "TCS supply warmer than its setpoint", "high",
-        "Less reserve before chips throttle.",
-        "Check facility water temperature and flow, the valve and the chillers.",
-        limit=2.0, hysteresis=1.0, on_delay_s=60.0,
-    )  # fmt: skip
-    yield AlarmRow(
-        "pod_supply_temp_lost", "pod.supply_temp", "unusable", "No TCS supply temperature", "critical",
-        "The valve opens fully; the supply may become colder than wanted.",
-        "Check the supply temperature probes and the remote I/O they are wired to.",
-        on_delay_s=3.0, unless=equipment.causes("supply_temp"),
-    )  # fmt: skip
-    yield AlarmRow(
-        "pod_flow_lost", "pod.flow", "unusable", "No TCS flow reading", "high",
-        "Pumps run at full speed; loss of flow is seen from the pumps alone.",
-        "Check the flow meter and the remote I/O it is wired to.",
-        on_delay_s=3.0, unless=equipment.causes("flow"),
-    )  # fmt: skip
-    yield AlarmRow(
-        "pod_power_lost", "pod.it_power", "unusable", "IT power not known", "medium",
-        "Pumps run at full flow and all chillers are wanted.",
-        "Check the feed meters and rack PDUs.",
-        on_delay_s=10.0, unless=equipment.causes("it_power"),
-    )  # fmt: skip
-    yield AlarmRow(
-        "pod_dew_margin_low", "pod.dew_margin", "below", "TCS supply close to the dew point", "high",
-        "Water may condense on hoses and cold plates.",
-        "Keep doors shut; check the room's humidity and the valve.",
-        limit=2.0, hysteresis=0.8, on_delay_s=60.0,
-    )  # fmt: skip
-    yield AlarmRow(
-        "pod_dew_point_lost", "pod.dew_point", "unusable", "Dew point not known", "medium",
-        "The supply setpoint keeps to its fixed floor.",
-        "Check the room's temperature and humidity sensors.",
-        on_delay_s=10.0, unless=equipment.causes("dew_point"),
-    )  # fmt: skip
-    yield AlarmRow(
-        "pod_racks_off", "pod.racks_off", "above", "Racks are off while the pod is in NORMAL", "medium",
-        "Less work is done; nothing is in danger.",
-        "Find out why they went off; reset a trip; then order mode energise.", limit=0.5, on_delay_s=60.0,
-    )  # fmt: skip
-    yield AlarmRow(
-        "pod_level_low", equipment.level_ok, "off", "Reservoir level low", "critical",
-        "Pumps may draw air.", "Look for a leak; fill the reservoir.", on_delay_s=5.0,
-    )  # fmt: skip
-    yield AlarmRow(
-        "pod_epo", equipment.epo, "on", "Emergency power off pressed", "critical",
-        "The hard-wired circuit has opened the feeds; start-up is blocked.",
-        "Find out why it was pressed; reset it by key before a new start.",
-    )  # fmt: skip
-
-
-def _controller_rows() -> Iterable[AlarmRow]:
-    yield AlarmRow(
-        "controller_store_failing", "controller.store_failing", "on", "The controller can't remember", "high",
-        "After a restart, latched trips and acknowledgements may be forgotten; autostart waits for a person.",
-        "Look at the log for the store's own words; make room on the disk or replace it.", on_delay_s=2.0,
-    )  # fmt: skip
-    yield AlarmRow(
-        "controller_late", "controller.late_scans", "above", "The controller's scan was late", "medium",
-        "Reactions came later than planned.",
-        "Look at the load of the controller board; note the time and tell the maker.", limit=0.5,
-    )  # fmt: skip
-    yield AlarmRow(
-        "controller_edge_failed", "controller.recent_edge_faults", "above", "A part of the controller failed", "high",
-        "The part was started again; a bus, the BMS link or the console was away meanwhile.",
-        "Keep the log and tell the maker.", limit=0.5,
-    )  # fmt: skip
-
-
-def _equipment_rows(equipment: Equipment) -> Iterable[AlarmRow]:
-    for device in equipment.device_class:
-        point = f"{device}.fault"
-        if point in equipment.flags and equipment.device_class[device] != "leak_detector":
-            yield AlarmRow(
-                f"{device}_fault", point, "on", f"{device} reports a fault", "high",
-                "One machine less; its partners take over.",
-                "Read the device's own alarm words; repair; reset.", on_delay_s=0.5,
+            fresh = Alarm(row, AlarmState.UNACK, reading.value, now, occurrence=self._occurrences, boot=self._boot)
+        else:
+            fresh = replace(
+                before, state=AlarmState.UNACK, value=reading.value, active_at=now, returned_at=None, acked_at=None,
+                acked_by="", count=before.count + 1,
             )  # fmt: skip
-    for pump in equipment.pumps:
-        yield AlarmRow(
-            f"{pump}_failed", f"{pump}.failed", "on", f"{pump} failed", "high",
-            "The other pumps take over; there is one spare less.",
-            "Check the drive and its supply; reset when repaired.", unless=(f"{pump}.fault",),
-        )  # fmt: skip
-    for point in equipment.leaks:
-        name = point.replace(".", "_")
-        yield AlarmRow(
-            name, point, "on", f"Leak seen by {point}", "critical",
-            "Coolant near live parts; a rack leak that stays takes its rack off.",
-            "Go and look; dry and repair before the reset.", on_delay_s=1.0,
-        )  # fmt: skip
-    for point in equipment.watched:
-        yield AlarmRow(
-            point.replace(".", "_"), point, "on", f"{point} is on", "high",
-            "See the enclosure file for what it is wired to.", "Go and look.", on_delay_s=5.0,
-        )  # fmt: skip
-    for device, sort in equipment.device_class.items():
-        if sort == "leak_detector":
-            yield AlarmRow(
-                f"{device}_blind", f"{device}.fault", "on", f"{device} can't see leaks", "high",
-                "A leak would not be noticed there.", "Check the sensing cable.", on_delay_s=10.0,
-            )  # fmt: skip
+        fresh = replace(fresh, chattering=watch.chatter.flagged)
+        if hiding := watch.hiding(fresh):
+            self._move(watch, self._aside(watch, fresh, hiding), "came", "condition", now)
+        else:
+            self._annunciate(watch, fresh, "came", "condition", began, now)
+        if chatters:
+            self._tell(watch, "chattering", "condition", now)
+
+    def _go(self, watch: Watch, now: float) -> None:
+        alarm = watch.alarm
+        if alarm is None:
+            return
+        gone = replace(alarm, returned_at=now)
+        if alarm.state is AlarmState.UNACK and not watch.row.latched:
+            gone = replace(gone, state=AlarmState.RTN_UNACK)
+        elif alarm.state is AlarmState.ACKED and not watch.row.latched:
+            gone = replace(gone, state=AlarmState.NORMAL)
+        self._move(watch, gone, "returned", "condition", now)
+
+    def _on_time(self, watch: Watch, now: float) -> None:
+        """Do what is due: the end of shelving, of suppression and of chattering, and asking again."""
+        expired = watch.shelf is not None and now >= watch.shelf.until
+        if expired:
+            watch.shelf = None
+        self._place(watch, "shelf_expired" if expired else "", "timer" if expired else "rule", now)
+        alarm = watch.alarm
+        if alarm and alarm.active and watch.asks_again(now):
+            self._ask_again(watch, alarm, "realarmed", "timer", now)
+        if watch.chatter.quiet(now):
+            watch.delay.off_s = watch.chatter.off_s
+            if watch.alarm:
+                watch.alarm = replace(watch.alarm, chattering=False)
+                self._all = None
+            self._tell(watch, "chattering_ended", "timer", now)
+
+    def _place(self, watch: Watch, what: What | Literal[""], source: Source, now: float, user: str = "") -> None:
+        """Hide the alarm or bring it back, as shelf, service and rule want it."""
+        alarm = watch.alarm
+        hiding = watch.hiding(alarm)
+        state = alarm.state if alarm else AlarmState.NORMAL
+        if hiding is state:
+            return
+        if hiding:
+            self._hide(watch, hiding, what or "suppressed", source, now, user)
+        elif alarm and state in HIDDEN:
+            back = replace(alarm, until=None, by="", reason="")
+            if alarm.active or alarm.latched:
+                self._annunciate(
+                    watch, replace(back, state=AlarmState.UNACK), what or "unsuppressed", source, now, now, user
+                )
+            else:
+                self._move(watch, replace(back, state=AlarmState.NORMAL), what or "unsuppressed", source, now, user)
+
+    def _hide(self, watch: Watch, state: AlarmState, what: What, source: Source, now: float, user: str) -> None:
+        alarm = watch.alarm or Alarm(watch.row, AlarmState.NORMAL, None, NEVER, count=0)
+        hidden = replace(self._aside(watch, alarm, state), acked_at=None, acked_by="")
+        self._move(watch, hidden, what, source, now, user, hidden.reason)
+
+    def _aside(self, watch: Watch, alarm: Alarm, state: AlarmState) -> Alarm:
+        causes = ", ".join(point for point in watch.row.unless if point in self._on)
+        aside = {AlarmState.OUT_OF_SERVICE: watch.service, AlarmState.SHELVED: watch.shelf}.get(state)
+        by, reason, until = aside or ("", causes, math.inf)
+        return replace(alarm, state=state, by=by, reason=reason, until=until if math.isfinite(until) else None)
+
+    def _ask_again(self, watch: Watch, alarm: Alarm, what: What, source: Source, now: float) -> None:
+        self._move(watch, replace(alarm, state=AlarmState.UNACK, acked_at=None, acked_by=""), what, source, now)
+
+    def _annunciate(
+        self, watch: Watch, alarm: Alarm, what: What, source: Source, began: float, now: float, user: str = ""
+    ) -> None:
+        """Let an alarm ask for a person; an incident has one first alarm, and the others name it."""
+        self._load.came(watch.row.priority, now)
+        if watch.row.group:
+            first = self._incidents[watch.row.group].joined(watch.row.id, began, now)
+            own = first == watch.row.id
+            alarm = replace(alarm, first_out=own, cause="" if own else first)
+        self._move(watch, alarm, what, source, now, user)
+
+    def _move(
+        self, watch: Watch, after: Alarm, what: What, source: Source, now: float, user: str = "", comment: str = ""
+    ) -> None:
+        before = watch.alarm.state if watch.alarm else AlarmState.NORMAL
+        watch.alarm = None if after.state is AlarmState.NORMAL else after
+        watch.awake = True
+        self._all = None
+        self._figures_at = NEVER
+        self._events.append(AlarmEvent(now, what, after, before, source, user, comment))
+
+    def _tell(self, watch: Watch, what: What, source: Source, now: float) -> None:
+        """Add an event that moves nothing."""
+        alarm = watch.alarm or Alarm(watch.row, AlarmState.NORMAL, None, NEVER, count=0)
+        self._events.append(AlarmEvent(now, what, alarm, alarm.state, source))
 
 
-def _communication_rows(equipment: Equipment) -> Iterable[AlarmRow]:
-    for bus in sorted(set(equipment.device_bus.values())):
-        yield AlarmRow(
-            f"{bus}_lost", f"{bus}.online", "off", f"Bus {bus} does not answer", "high",
-            "Its devices run on by their own comm-loss reaction; their points are STALE.",
-            "Check the adapter or gateway, its cable and its power.", on_delay_s=1.0,
-        )  # fmt: skip
-    for device, bus in equipment.device_bus.items():
-        yield AlarmRow(
-            f"{device}_silent", f"{device}.comms", "off", f"{device} does not answer", "medium",
-            "It runs on by its own comm-loss reaction; its points are STALE.",
-            "Check the device's power, wiring and unit id.", on_delay_s=3.0, unless=(f"{bus}.lost",),
-        )  # fmt: skip
-    for device in equipment.written:
-        yield AlarmRow(
-            f"{device}_write_fault", f"{device}.write_fault", "on", f"{device} does not take what is written", "high",
-            "It stays where it is; control can't move it, and its partners take over where it has any.",
-            "Check local/remote switch and write protection on the device; the log names register and words.",
-        )  # fmt: skip
-    for point, value in equipment.expected:
-        yield AlarmRow(
-            f"{point.replace('.', '_')}_differs", point, "differs", f"{point} is not as commissioned", "high",
-            "The device would not react to a lost bus as the pod relies on.",
-            f"Set it to {value} on the device, then restart the controller.", limit=value, on_delay_s=1.0,
-        )  # fmt: skip
+def _unknown(target: str) -> Answer:
+    return Answer("unknown_target", f"no such alarm: {target}")

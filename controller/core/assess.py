@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from controller.core import loops, modes
-from controller.core.alarms import Alarm, AlarmState
+from controller.core.alarms import Alarm
 from controller.core.blocks import Ramp, vote
 from controller.core.image import Image
 from controller.core.pod import Pod
 from controller.core.points import Reading, bad, good
 from controller.core.power import it_power_kw
 from controller.core.sequences import RunSequence, RunState
+from controller.core.slots import Floor, Slots
 
 COOLING_LOST_PCT = 60.0
 
@@ -23,18 +24,35 @@ def dew_point_c(pod: Pod, image: Image) -> float | None:
     return max(dews, default=None)
 
 
-def derived(pod: Pod, image: Image, setpoint_c: float, follow: Ramp, *, wanted: bool) -> dict[str, Reading]:
+def floors(pod: Pod, image: Image) -> dict[str, Floor]:
+    """Return the lowest temperature setpoints that keep pipes from sweating.
+
+    Without a dew point the supply keeps to its fixed floor, and nobody may ask for colder facility water than usual.
+    """
+    dew = dew_point_c(pod, image)
+    if dew is None:
+        why = "dew point not known"
+        return {
+            "pod.supply_temp_sp": Floor(pod.tcs.dew_unknown_floor_c, why),
+            "pod.fws_supply_temp_sp": Floor(pod.fws.supply_temp_sp_c, why),
+        }
+    floor = Floor(dew + pod.tcs.dew_margin_k, f"dew point {dew:.1f} Cel + {pod.tcs.dew_margin_k:g} K")
+    return {"pod.supply_temp_sp": floor, "pod.fws_supply_temp_sp": floor}
+
+
+def derived(pod: Pod, image: Image, slots: Slots, follow: Ramp, *, wanted: bool) -> dict[str, Reading]:
     """Return the readings of the pseudo-device ``pod`` that follow from the image.
 
     Args:
-        setpoint_c: supply temperature setpoint in force.
+        slots: setpoints in force.
         follow: the need as the pumps can follow it; a rise of load is no loss of flow while they ramp.
         wanted: whether the loop is meant to run; without that its ratio and error mean nothing.
     """
     supply = vote(image.numbers(pod.tcs.supply_temps), safer_is_high=True)
     it_power = it_power_kw(pod.power, pod.racks, image)
     dew = dew_point_c(pod, image)
-    needed = loops.flow_needed_lpm(pod.tcs, it_power)
+    needed = loops.flow_needed_lpm(pod.tcs, it_power, slots.value("pod.flow_min_sp"))
+    setpoint_c = slots.value("pod.supply_temp_sp")
     reachable = follow.step(needed, image.at)
     flow = image.number(pod.tcs.flow, otherwise=None)
     numbers: dict[str, float | None] = {
@@ -47,11 +65,20 @@ def derived(pod: Pod, image: Image, setpoint_c: float, follow: Ramp, *, wanted: 
         "it_power": it_power,
         "dew_point": dew,
         "dew_margin": supply - dew if supply is not None and dew is not None else None,
-        "supply_temp_sp": setpoint_c,
         "supply_temp_error": supply - setpoint_c if supply is not None and wanted else None,
         "racks_energised": float(sum(rack.energised(image) for rack in pod.racks)),
     }
-    return {f"pod.{name}": reading(value, image.at) for name, value in numbers.items()}
+    found = {f"pod.{name}": reading(value, image.at) for name, value in numbers.items()}
+    return found | {name: good(slots.value(name), image.at) for name in slots.names}
+
+
+def heat_seen(image: Image, flow_wanted_lpm: float) -> loops.HeatSeen:
+    """Return what the supply temperature loop goes by."""
+    supply, back, water, flow, it_kw = (
+        image.number(f"pod.{name}", otherwise=None)
+        for name in ("supply_temp", "return_temp", "fws_supply_temp", "flow", "it_power")
+    )
+    return loops.HeatSeen(supply, back, water, flow, flow_wanted_lpm, it_kw)
 
 
 def reading(value: float | None, at: float) -> Reading:
@@ -141,7 +168,7 @@ def loop_ready(pod: Pod, image: Image, standing: Iterable[Alarm]) -> bool:
     ratio = image.number("pod.flow_ratio", otherwise=None)
     error = image.number("pod.supply_temp_error", otherwise=None)
     margin = image.number("pod.dew_margin", otherwise=times.ready_dew_k)
-    critical = any(alarm.row.priority == "critical" and alarm.state is not AlarmState.RTN_UNACK for alarm in standing)
+    critical = any(alarm.row.priority == "critical" and (alarm.active or alarm.latched) for alarm in standing)
     return (
         ratio is not None
         and ratio >= times.ready_flow_pct

@@ -7,14 +7,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.core import alarms, assess, loops, modes
+from controller.core.alarm_states import Alarm
+from controller.core.authority import Authority, Scene, Verdict
 from controller.core.blocks import Delay, Ramp
-from controller.core.commands import Command, Outcome, judge
+from controller.core.commands import Command, Outcome
 from controller.core.image import Image, freeze
 from controller.core.interlocks import Denial, Gate, Interlocks, Permits, Write
-from controller.core.pod import Pod, alarm_rows, interlock_rows, outputs, pod_points
+from controller.core.pod import Pod, alarm_rows, interlock_rows, isolation_id, outputs, pod_points
 from controller.core.points import Reading, Value, good
 from controller.core.power import DeenergiseSequence, EnergiseSequence, off_demands, pending
 from controller.core.sequences import Demand, RunSequence, RunState, lead
+from controller.core.slots import Array, Lock
 
 VALVE_OPEN_PCT = 100.0
 REACHABLE_SHARE = 0.5  # of the pumps' own ramp: how fast protection expects the flow to follow a rising need
@@ -52,7 +55,10 @@ POSTURES: Mapping[str, Posture] = {
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """One scan as the edges may show it. Times are monotonic seconds."""
+    """One scan as the edges may show it. Times are monotonic seconds.
+
+    ``slots`` has the priority array of every setpoint that may be asked from outside; ``lock`` tells of local control.
+    """
 
     at: float
     mode: str
@@ -60,11 +66,14 @@ class View:
     cause: str
     degraded: bool
     image: Image
-    alarms: tuple[alarms.Alarm, ...]
+    alarms: tuple[Alarm, ...]
     acting: tuple[str, ...]
     first_out: str
     missing: tuple[str, ...]
     machines: Mapping[str, str]
+    suppressed: tuple[Alarm, ...] = ()
+    slots: Mapping[str, Array] = field(default_factory=dict)
+    lock: Lock | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,30 +84,32 @@ class Effects:
     writes: Sequence[Write]
     denials: Sequence[Denial] = ()
     outcomes: Sequence[Outcome] = ()
-    alarms: Sequence[alarms.Alarm] = ()
+    alarms: Sequence[alarms.AlarmEvent] = ()
     transition: modes.Transition | None = None
-
-
-@dataclass(slots=True)
-class _Requests:
-    """What accepted commands ask of this scan."""
-
-    operations: set[str] = field(default_factory=set)
-    changed: list[alarms.Alarm] = field(default_factory=list)
 
 
 class Engine:
     """The whole core. ``step`` is called once a scan and is the only way in."""
 
-    def __init__(self, pod: Pod, saved: Mapping[str, Any], now: float) -> None:
+    def __init__(
+        self, pod: Pod, saved: Mapping[str, Any], now: float, boot: int = 0, wall_offset_s: float | None = None
+    ) -> None:
+        """Go on from ``saved``.
+
+        Args:
+            boot: number of this start of the controller.
+            wall_offset_s: wall-clock minus monotonic seconds; None while the wall clock can't be trusted.
+        """
+        self.wall_offset_s = wall_offset_s
         self.pod = pod
         self.points = {**pod.points, **pod_points(pod)}
         self.modes = modes.Modes(now, str(saved.get("mode", "")))
         self.was_starting = str(saved.get("mode", "")).startswith("STARTUP")
-        self.alarms = alarms.Alarms(alarm_rows(pod))
-        self.alarms.restore(dict(saved.get("acked", {})), now)
+        self.alarms = alarms.Alarms(alarm_rows(pod), boot)
+        self.alarms.restore(dict(saved.get("alarms", {})), now, wall_offset_s)
         self.interlocks = Interlocks(interlock_rows(pod), saved.get("latched", ()))
         self.gate = Gate(outputs(pod), self.points, pod.protection.refresh_s)
+        self.authority = Authority(pod, dict(saved.get("authority", {})), now, wall_offset_s)
         self.flow_loop = loops.FlowLoop(pod.tcs)
         self.temp_loop = loops.SupplyTempLoop(pod.tcs)
         self.staging = loops.ChillerStaging(pod.fws)
@@ -127,54 +138,61 @@ class Engine:
         image = freeze(inbox, self.points, now)  # 1
         for machine in self.machines:
             machine.observe(image, now)
+        verdict = self.authority.judge(commands, self._scene(image, now), self.alarms)  # 2
+        ended = self.authority.step(assess.floors(self.pod, image), now)
         image = self._assessed(image)
-        requests, outcomes = self._judge(commands, now)  # 2
-        changed = [*requests.changed, *self.alarms.step(image, now)]  # 3
-        self.interlocks.step(
-            assess.conditions(self.pod, image, self.modes.state), now, reset="reset" in requests.operations
-        )  # 4
-        facts = self._facts(image, requests.operations, now)
+        requests = self._asked(verdict, now)
+        events = self.alarms.step(image, now)  # 3
+        conditions = assess.conditions(self.pod, image, self.modes.state)
+        conditions |= dict.fromkeys(map(isolation_id, verdict.isolate), True)
+        self.interlocks.step(conditions, now, reset="reset" in requests)  # 4
+        facts = self._facts(image, requests, now)
         transition = self.modes.step(facts, self.pod.startup, now)  # 5
         if transition:
             self._entered(transition)
         demands = list(self._demands(image, now))  # 6
         writes, denials = self.gate.step(demands, self._permits(image, now), image, now)  # 7
         view = self._view(image, facts, now)  # 8
-        return Effects(view, writes, denials, outcomes, changed, transition)
+        outcomes = [*verdict.outcomes, *ended, *self.authority.follow(self._scene(image, now))]
+        return Effects(view, writes, denials, outcomes, events, transition)
 
     def saved(self) -> dict[str, Any]:
-        """Return what must survive a restart."""
-        return {"mode": self.modes.state, "latched": self.interlocks.latched(), "acked": dict(self.alarms.saved())}
+        """Return what must survive a restart; leases of slots only where the wall clock is known."""
+        return {
+            "mode": self.modes.state,
+            "latched": self.interlocks.latched(),
+            "alarms": self.alarms.saved(self.wall_offset_s),
+            "authority": self.authority.saved(self.wall_offset_s),
+        }
+
+    def _scene(self, image: Image, now: float) -> Scene:
+        return Scene(image, self.modes.state, self.modes.cause, self.interlocks.latched(), now)
 
     def _assessed(self, image: Image) -> Image:
         """Return the image with what follows from it."""
         pod = self.pod
-        setpoint = self.temp_loop.setpoint_c(assess.dew_point_c(pod, image), image.at)
+        slots = self.authority.slots
         wanted = POSTURES[self.modes.state].pumps in ("run", "full") or assess.any_energised(pod, image)
-        found = assess.derived(pod, image, setpoint, self.reachable, wanted=wanted)
+        found = assess.derived(pod, image, slots, self.reachable, wanted=wanted)
         off = len(pending(pod.racks, image, set())) if self.modes.state == modes.NORMAL else None
         found["pod.racks_off"] = assess.reading(off, image.at)
         found |= assess.about_machines(pod, image, self.pumps, self.chillers, self.fws_pumps)
+        isolated = sum(isolation_id(rack.name) in self.interlocks.latched() for rack in pod.racks)
+        found["pod.racks_isolated"] = good(float(isolated), image.at)
+        found["pod.isolation_held"] = good(self.authority.isolation_held, image.at)
         found["pod.booting"] = good(image.at - self.booted_at < pod.startup.image_max_s, image.at)
+        figures = self.alarms.figures(image.at).items()
+        found |= {f"pod.{name}": good(figure, image.at) for name, figure in figures}
         return image.with_derived(found)
 
-    def _judge(self, commands: Sequence[Command], now: float) -> tuple[_Requests, list[Outcome]]:
-        requests = _Requests()
-        outcomes = []
-        for command in commands:
-            outcome = judge(command, self.modes.state, now, self.alarms.ids)
-            outcomes.append(outcome)
-            if not outcome.accepted:
-                continue
-            requests.operations.add(command.operation)
-            if command.operation == "start":
-                self.start_wanted = True
-            if command.operation == "ack":
-                requests.changed += self.alarms.ack(command.target, command.principal, now)
-            if command.operation == "reset":
-                for machine in self.machines:
-                    machine.reset(now)
-        return requests, outcomes
+    def _asked(self, verdict: Verdict, now: float) -> set[str]:
+        """Return the operations that accepted commands ask of this scan."""
+        if "start" in verdict.operations:
+            self.start_wanted = True
+        if "reset" in verdict.operations:
+            for machine in self.machines:
+                machine.reset(now)
+        return verdict.operations
 
     def _facts(self, image: Image, operations: set[str], now: float) -> modes.Facts:
         pod, times = self.pod, self.pod.startup
@@ -260,7 +278,8 @@ class Engine:
             return
         proven = sum(pump.proven for pump in self.pumps)
         needed = image.number("pod.flow_needed", otherwise=None) or self.pod.tcs.flow_max_lpm
-        speed = self.flow_loop.step(needed, image.number("pod.flow", otherwise=None), proven, now)
+        least = self.authority.slots.value("pod.pump_speed_min_sp")
+        speed = self.flow_loop.step(needed, image.number("pod.flow", otherwise=None), proven, now, least)
         if posture.pumps == "start":
             speed = self.pod.startup.pump_start_pct
         elif posture.pumps == "full":
@@ -269,13 +288,17 @@ class Engine:
         yield from (Demand(f"{rack.valve}.position_cmd", VALVE_OPEN_PCT, "open") for rack in self.pod.racks)
 
     def _primary_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
-        fws = self.pod.fws
+        slots = self.authority.slots
+        water_c = slots.value("pod.fws_supply_temp_sp")
         on = posture.primary in ("run", "keep")
         keep = posture.primary == "keep" and not assess.any_energised(self.pod, image)
         pumps = lead(self.fws_pumps, 1) if on else set()
         water = any(pump.proven for pump in self.fws_pumps)
         count = self.staging.step(
-            image.number("pod.it_power", otherwise=None), image.number("pod.fws_supply_temp", otherwise=None), now
+            image.number("pod.it_power", otherwise=None),
+            image.number("pod.fws_supply_temp", otherwise=None),
+            water_c,
+            now,
         )
         chillers = lead(self.chillers, count) if on else set()
         if keep:  # no heat is coming: what runs takes out the rest, nothing is started for it
@@ -288,13 +311,13 @@ class Engine:
             hold = posture.primary is None or (on and not water and machine in self.chillers)
             demands += machine.step(self._settled(wanted, hold, now), now)
         if on:
-            demands += loops.pump_demands(self.fws_pumps, fws.pump_speed_pct)
-            demands += [Demand(f"{name}.supply_temp_sp", fws.supply_temp_sp_c, "setpoint") for name in fws.chillers]
-            setpoint = image.number("pod.supply_temp_sp", otherwise=None) or self.pod.tcs.supply_temp_sp_c
+            demands += loops.pump_demands(self.fws_pumps, slots.value("pod.fws_pump_speed_sp"))
+            demands += [Demand(f"{name}.supply_temp_sp", water_c, "setpoint") for name in self.pod.fws.chillers]
+            setpoint = slots.value("pod.supply_temp_sp")
             valve = self.pod.tcs.valve
             position = image.number(f"{valve}.position", otherwise=None)
-            supply = image.number("pod.supply_temp", otherwise=None)
-            opening = self.temp_loop.step(supply, setpoint, position, now)
+            wanted_lpm = self.flow_loop.need.value or self.pod.tcs.flow_min_lpm
+            opening = self.temp_loop.step(assess.heat_seen(image, wanted_lpm), setpoint, water_c, position, now)
             demands.append(Demand(f"{valve}.position_cmd", opening, "supply temperature loop"))
         yield from demands
 
@@ -312,9 +335,10 @@ class Engine:
             if since is None:
                 self.rack_off_since.pop(rack.name, None)
             if rack.name in blocked:
-                yield from off_demands([rack], "leak confirmed")
+                why = self.interlocks.why_rack(rack.name)
+                yield from off_demands([rack], why)
                 if since is not None and now - since >= self.pod.protection.rack_off_before_valve_s:
-                    yield Demand(f"{rack.valve}.position_cmd", 0.0, "leak confirmed, rack is off")
+                    yield Demand(f"{rack.valve}.position_cmd", 0.0, f"{why}, rack is off")
 
     def _permits(self, image: Image, now: float) -> Permits:
         pod = self.pod
@@ -354,4 +378,7 @@ class Engine:
             first_out=self.interlocks.first_out,
             missing=facts.missing,
             machines=machines,
+            suppressed=tuple(self.alarms.suppressed),
+            slots=self.authority.slots.arrays,
+            lock=self.authority.slots.lock,
         )

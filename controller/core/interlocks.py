@@ -110,6 +110,10 @@ class Interlocks:
         """True when no trip's condition is there any more."""
         return not any(i.delay.state for i in self._all.values() if i.row.trip)
 
+    def why_rack(self, rack: str) -> str:
+        """Return the cause of the trip that takes ``rack`` off, or nothing."""
+        return next((i.row.cause for i in self._all.values() if i.row.rack == rack and i.latch.state), "")
+
     def racks_tripped(self) -> set[str]:
         return {i.row.rack for i in self._all.values() if i.row.rack and i.latch.state}
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from controller.core.blocks import Delay, PeakHold, Pi, Ramp, clamp
+from controller.core.blocks import Delay, PeakHold, clamp
+from controller.core.exchanger import Exchanger, coolant_kw, opening_pct, share_pct
 from controller.core.points import Kind
 from controller.core.sequences import Demand, RunSequence
 
@@ -14,6 +16,8 @@ NUMBER, FLAG = Kind.NUMBER, Kind.FLAG
 FLOW_TRIM_PCT_PER_LPM_S = 0.0033  # trim of the pump speed: 0.2 % for each L/s of error and second
 FLOW_TRIM_PCT = 15.0
 DESIGN_PUMPS_NONE_PCT = 100.0
+TRIM_GAIN = 0.6  # K of trim for each K of error: gain margin 4 to 5 at every load
+FORESEEN_SHARE = 0.35  # of the exchanger's inlet temperature as foreseen, the rest as measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +51,12 @@ class Tcs:
     pump_speed_min_pct: float
     pump_up_pct_per_s: float
     pump_down_pct_per_s: float
-    valve_gain_pct_per_k: float
-    valve_integral_s: float
+    exchanger_kw_per_k: float
+    exchanger_water_lpm: float
+    loop_volume_l: float
+    loop_lag_s: float
+    trim_integral_s: float
+    trim_k: float
     valve_pct_per_s: float
     valve_rangeability: float
 
@@ -61,7 +69,10 @@ class Fws:
     chillers: tuple[str, ...] = field(metadata={"class": "chiller"})
     supply_temps: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     supply_temp_sp_c: float
+    supply_temp_low_c: float
+    supply_temp_high_c: float
     pump_speed_pct: float
+    pump_speed_low_pct: float
     chiller_capacity_kw: float
     stage_up_pct: float
     stage_up_s: float
@@ -87,11 +98,11 @@ def dew_point_c(temperature_c: float, humidity_pct: float) -> float:
     return 243.12 * gamma / (17.62 - gamma)
 
 
-def flow_needed_lpm(tcs: Tcs, it_power_kw: float | None) -> float:
-    """Return the flow the racks need; the most there is when the power is not known."""
+def flow_needed_lpm(tcs: Tcs, it_power_kw: float | None, least_lpm: float) -> float:
+    """Return the flow the racks need, ``least_lpm`` or more; the most there is when the power is not known."""
     if it_power_kw is None:
         return tcs.flow_max_lpm
-    return clamp(tcs.flow_per_kw_lpm * it_power_kw * tcs.liquid_share_pct / 100, tcs.flow_min_lpm, tcs.flow_max_lpm)
+    return clamp(tcs.flow_per_kw_lpm * it_power_kw * tcs.liquid_share_pct / 100, least_lpm, tcs.flow_max_lpm)
 
 
 def speed_for_flow_pct(tcs: Tcs, flow_lpm: float, pumps: int) -> float:
@@ -101,20 +112,6 @@ def speed_for_flow_pct(tcs: Tcs, flow_lpm: float, pumps: int) -> float:
     droop = tcs.pump_droop_kpa / tcs.pump_rated_lpm**2 / pumps**2
     system = tcs.system_drop_kpa / tcs.flow_design_lpm**2
     return 100 * math.sqrt((droop + system) * flow_lpm**2 / tcs.pump_shutoff_kpa)
-
-
-def opening_pct(share_pct: float, rangeability: float) -> float:
-    """Return the position in % at which an equal-percentage valve passes ``share_pct`` of its flow."""
-    if rangeability <= 1:
-        return share_pct
-    return 100 * math.log1p(share_pct / 100 * (rangeability - 1)) / math.log(rangeability)
-
-
-def share_pct(opening: float, rangeability: float) -> float:
-    """Return the share of its flow in % that an equal-percentage valve passes at ``opening`` %."""
-    if rangeability <= 1:
-        return opening
-    return 100 * math.expm1(opening / 100 * math.log(rangeability)) / (rangeability - 1)
 
 
 @dataclass(slots=True)
@@ -129,56 +126,133 @@ class FlowLoop:
     def __post_init__(self) -> None:
         self.need = PeakHold(self.tcs.flow_hold_s, self.tcs.flow_fall_lpm_per_s)
 
-    def step(self, needed_lpm: float, measured_lpm: float | None, proven: int, now: float) -> float:
-        """Return the speed in %; full speed while no pump is proven or the flow is not known."""
+    def step(self, needed_lpm: float, measured_lpm: float | None, proven: int, now: float, least_pct: float) -> float:
+        """Return the speed in %, not under ``least_pct``; full while no pump is proven or the flow is not known."""
         target = self.need.step(needed_lpm, now)
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
         self.at = now
         if proven == 0 or measured_lpm is None:
             return 100.0
         feed_forward = speed_for_flow_pct(self.tcs, target, proven)
-        inside = self.tcs.pump_speed_min_pct < feed_forward + self.trim_pct < 100.0
+        inside = least_pct < feed_forward + self.trim_pct < 100.0
         error = target - measured_lpm
         if inside or error * self.trim_pct < 0:
             self.trim_pct = clamp(
                 self.trim_pct + FLOW_TRIM_PCT_PER_LPM_S * error * passed, -FLOW_TRIM_PCT, FLOW_TRIM_PCT
             )
-        return clamp(feed_forward + self.trim_pct, self.tcs.pump_speed_min_pct, 100.0)
+        return clamp(feed_forward + self.trim_pct, least_pct, 100.0)
+
+
+@dataclass(frozen=True, slots=True)
+class HeatSeen:
+    """What the supply temperature loop goes by; None is what can't be trusted.
+
+    Attributes:
+        flow_wanted_lpm: what the pumps are driven to, ahead of what is measured.
+    """
+
+    supply_c: float | None
+    return_c: float | None
+    water_c: float | None
+    flow_lpm: float | None
+    flow_wanted_lpm: float
+    it_kw: float | None
+
+
+@dataclass(slots=True)
+class Transport:
+    """A temperature that travels with the coolant: comes out when ``volume_l`` have flowed, smeared by ``lag_s``."""
+
+    volume_l: float
+    lag_s: float
+    litres: float = 0.0
+    underway: deque[tuple[float, float]] = field(default_factory=deque)
+    value: float | None = None
+
+    def step(self, inlet_c: float, flow_lpm: float, passed_s: float) -> float:
+        """Return the temperature at the far end."""
+        self.litres += flow_lpm / 60 * passed_s
+        self.underway.append((self.litres, inlet_c))
+        while len(self.underway) > 1 and self.underway[1][0] <= self.litres - self.volume_l:
+            self.underway.popleft()
+        arrived = self.underway[0][1]
+        if self.value is None:
+            self.value = arrived
+        self.value += (arrived - self.value) * passed_s / (self.lag_s + passed_s)
+        return self.value
 
 
 @dataclass(slots=True)
 class SupplyTempLoop:
-    """Position of the valve that takes heat to the facility water: it opens as the supply gets too warm.
+    """Position of the valve that takes heat to the facility water.
 
-    The control works in shares of the valve's flow, so that its gain is the same over the whole stroke.
+    The heat to take is worked out from measured IT power and flow ahead of any temperature (feed-forward), and the
+    exchanger's model is turned round to find the valve position that takes it: the gain is the same at every load. A
+    small trim in kelvin, limited to ``trim_k``, takes up what the model gets wrong: a sensor that lies can not run
+    away with the loop.
     """
 
     tcs: Tcs
-    pi: Pi = field(init=False)
-    setpoint: Ramp = field(init=False)
-    started: bool = False
+    exchanger: Exchanger = field(init=False)
+    transport: Transport = field(init=False)
+    trim_k: float = 0.0
+    at: float | None = None
 
     def __post_init__(self) -> None:
-        self.pi = Pi(self.tcs.valve_gain_pct_per_k, self.tcs.valve_integral_s, 0.0, 100.0)
-        slew = self.tcs.setpoint_slew_k_per_min / 60
-        self.setpoint = Ramp(slew, slew)
+        tcs = self.tcs
+        self.exchanger = Exchanger(tcs.exchanger_kw_per_k, tcs.flow_design_lpm, tcs.exchanger_water_lpm)
+        self.transport = Transport(tcs.loop_volume_l, tcs.loop_lag_s)
 
-    def setpoint_c(self, dew_c: float | None, now: float) -> float:
-        """Return the setpoint in force: the base, lifted above the dew point, inside its limits, slewed."""
-        floor = self.tcs.dew_unknown_floor_c if dew_c is None else dew_c + self.tcs.dew_margin_k
-        wanted = clamp(max(self.tcs.supply_temp_sp_c, floor), self.tcs.supply_temp_low_c, self.tcs.supply_temp_high_c)
-        return self.setpoint.step(wanted, now)
+    def step(
+        self, seen: HeatSeen, setpoint_c: float, water_sp_c: float, position_pct: float | None, now: float
+    ) -> float:
+        """Return the valve position in %.
 
-    def step(self, supply_c: float | None, setpoint_c: float, position_pct: float | None, now: float) -> float:
-        """Return the valve position in %; open when the supply temperature is not known."""
-        if supply_c is None:
-            self.started = False
+        Without a supply temperature the model alone decides, with the whole trim towards cooling. The valve is open
+        when neither return temperature nor power tells how warm the coolant is.
+
+        Args:
+            water_sp_c: what the facility water is held to; used while its temperature is not known.
+            position_pct: where the valve stands; the first output continues from there.
+        """
+        passed = 0.0 if self.at is None else max(0.0, now - self.at)
+        first, self.at = self.at is None, now
+        flow = max(seen.flow_wanted_lpm, seen.flow_lpm or 0.0)
+        hot = self._hot_c(seen, setpoint_c, flow, passed)
+        if hot is None:
             return 100.0
-        error = supply_c - setpoint_c
-        if not self.started:
-            self.pi.preset(share_pct(position_pct or 0.0, self.tcs.valve_rangeability), error, now)
-            self.started = True
-        return opening_pct(self.pi.step(error, now), self.tcs.valve_rangeability)
+        water = water_sp_c if seen.water_c is None else seen.water_c
+        error = 0.0 if seen.supply_c is None else seen.supply_c - setpoint_c
+        if first and position_pct is not None:
+            self._preset(position_pct, hot, water, flow, setpoint_c, error)
+        trim = self.tcs.trim_k if seen.supply_c is None else TRIM_GAIN * error + self.trim_k
+        heat = coolant_kw(flow, hot - setpoint_c + trim)
+        share = self.exchanger.share_for(heat, flow, hot, water)
+        if seen.supply_c is None:
+            self.trim_k = 0.0
+        elif not (share >= 1.0 and error > 0) and not (share <= 0.0 and error < 0):
+            change = TRIM_GAIN / self.tcs.trim_integral_s * error * passed
+            self.trim_k = clamp(self.trim_k + change, -self.tcs.trim_k, self.tcs.trim_k)
+        return opening_pct(100 * share, self.tcs.valve_rangeability)
+
+    def _hot_c(self, seen: HeatSeen, setpoint_c: float, flow: float, passed: float) -> float | None:
+        """Return how warm the coolant comes to the exchanger: foreseen from power and flow, and as measured."""
+        foreseen = None
+        if seen.it_kw is not None and flow > 0:
+            rise = seen.it_kw * self.tcs.liquid_share_pct / 100 / coolant_kw(flow, 1.0)
+            start = setpoint_c if seen.supply_c is None else seen.supply_c
+            foreseen = self.transport.step(start + rise, flow, passed)
+        if foreseen is None or seen.return_c is None:
+            return seen.return_c if foreseen is None else foreseen
+        return FORESEEN_SHARE * foreseen + (1 - FORESEEN_SHARE) * seen.return_c
+
+    def _preset(
+        self, position_pct: float, hot: float, water: float, flow: float, setpoint_c: float, error: float
+    ) -> None:
+        """Set the trim so that the first output is where the valve stands, as far as the trim may go."""
+        share = share_pct(position_pct, self.tcs.valve_rangeability) / 100
+        taken_k = self.exchanger.heat_kw(flow, hot, share, water) / coolant_kw(flow, 1.0)
+        self.trim_k = clamp(taken_k - (hot - setpoint_c) - TRIM_GAIN * error, -self.tcs.trim_k, self.tcs.trim_k)
 
 
 @dataclass(slots=True)
@@ -196,10 +270,10 @@ class ChillerStaging:
         self.warm = Delay(self.fws.stage_up_temp_s)
         self.spare = Delay(self.fws.stage_down_s)
 
-    def step(self, heat_kw: float | None, supply_c: float | None, now: float) -> int:
+    def step(self, heat_kw: float | None, supply_c: float | None, setpoint_c: float, now: float) -> int:
         capacity = self.count * self.fws.chiller_capacity_kw
         share = None if heat_kw is None else 100 * heat_kw / capacity
-        warm_at = self.fws.supply_temp_sp_c + self.fws.stage_up_temp_k
+        warm_at = setpoint_c + self.fws.stage_up_temp_k
         ahead = self.ahead.step(share is None or share > self.fws.stage_up_pct, now)
         warm = self.warm.step(supply_c is not None and supply_c > warm_at, now)
         fewer = (self.count - 1) * self.fws.chiller_capacity_kw

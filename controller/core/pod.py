@@ -5,14 +5,38 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.core import alarms, loops, modes
+from controller.core import loops, modes
+from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
+from controller.core.alarm_states import AlarmRow
 from controller.core.interlocks import Output, Protection, Row
 from controller.core.points import Kind, Point, Value
 from controller.core.power import Power, Rack
+from controller.core.slots import Setpoint
 
 COOLING_LOST_S = 1.0
+RESCUE_K_PER_S = 0.2  # rise of a temperature setpoint that the dew point has overtaken
+FLOW_SLEW_SHARE_PER_S = 0.01  # of the design flow
+SPEED_SLEW_PCT_PER_S = 1.0
+SETPOINT_SEEN_K = 0.15  # registers of setpoints hold tenths
 MIN_MOVE_PCT = 0.3
 PACE_S = 0.5
+ALARM_NUMBERS = (
+    ("alarms_standing", "{count}", 0.5),
+    ("alarms_unacked", "{count}", 0.5),
+    ("alarms_shelved", "{count}", 0.5),
+    ("alarms_suppressed", "{count}", 0.5),
+    ("alarms_out_of_service", "{count}", 0.5),
+    ("alarms_chattering", "{count}", 0.5),
+    ("alarms_stale", "{count}", 0.5),
+    ("alarm_rate", "{count}", 0.5),
+    ("alarm_rate_mean", "{count}", 0.1),
+    ("alarm_rate_peak", "{count}", 0.5),
+    ("alarm_flood_share", "%", 0.5),
+    ("alarm_critical_share", "%", 1.0),
+    ("alarm_high_share", "%", 1.0),
+    ("alarm_medium_share", "%", 1.0),
+    ("alarm_low_share", "%", 1.0),
+)
 BUS_COUNTERS = ("transactions", "timeouts", "errors")
 CONTROLLER_NUMBERS = (
     ("scans", "{count}", 5.0),
@@ -21,6 +45,18 @@ CONTROLLER_NUMBERS = (
     ("scan_time", "ms", 1.0),
     ("edge_faults", "{count}", 0.0),
     ("recent_edge_faults", "{count}", 0.0),
+)
+LINK_DEVICE = "link_"  # with the link's name, the pseudo-device of its points
+LINK_NUMBERS = (
+    ("connects", 0.0),
+    ("published", 1000.0),
+    ("dropped", 0.0),
+    ("denied", 0.0),
+    ("kept", 100.0),
+    ("kept_bytes", 100_000.0),
+    ("lost", 0.0),
+    ("lost_events", 0.0),
+    ("recent_lost", 0.0),
 )
 
 
@@ -63,6 +99,7 @@ class Pod:
     device_bus: Mapping[str, str]
     device_class: Mapping[str, str]
     points: Mapping[str, Point]
+    links: tuple[str, ...] = ()
 
 
 def pod_points(pod: Pod) -> dict[str, Point]:
@@ -70,6 +107,8 @@ def pod_points(pod: Pod) -> dict[str, Point]:
     age = 5.0
     numbers = [
         ("supply_temp", "Cel", 0.05), ("return_temp", "Cel", 0.05), ("fws_supply_temp", "Cel", 0.05),
+        ("fws_supply_temp_sp", "Cel", 0.05), ("flow_min_sp", "L/min", 2.0), ("pump_speed_min_sp", "%", 0.5),
+        ("fws_pump_speed_sp", "%", 0.5), ("racks_isolated", "{count}", 0.5),
         ("flow", "L/min", 2.0), ("flow_needed", "L/min", 2.0), ("flow_ratio", "%", 0.5), ("it_power", "kW", 1.0),
         ("dew_point", "Cel", 0.1), ("dew_margin", "K", 0.1), ("supply_temp_sp", "Cel", 0.05),
         ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("racks_off", "{count}", 0.5),
@@ -77,7 +116,9 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("chillers_running", "{count}", 0.5),
     ]  # fmt: skip
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
-    points += [Point("pod", "booting", Kind.FLAG), Point("controller", "store_failing", Kind.FLAG)]
+    points += [Point("pod", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in ALARM_NUMBERS]
+    flags = [("pod", "booting"), ("pod", "isolation_held"), ("pod", "alarm_flood"), ("controller", "store_failing")]
+    points += [Point(device, name, Kind.FLAG) for device, name in flags]
     points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
     for bus in sorted(set(pod.device_bus.values())):
         points += [Point(bus, name, Kind.FLAG, max_age_s=float("inf")) for name in ("online", "lost")]
@@ -88,6 +129,14 @@ def pod_points(pod: Pod) -> dict[str, Point]:
     points += [Point(device, "comms", Kind.FLAG, max_age_s=float("inf")) for device in pod.device_bus]
     points += [Point(device, "write_fault", Kind.FLAG, max_age_s=float("inf")) for device in written(pod)]
     points += [Point("controller", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in CONTROLLER_NUMBERS]
+    for link in pod.links:
+        device = f"{LINK_DEVICE}{link}"
+        names = ("connected", "outbox_failing", *(cause.flag for cause in LINK_CAUSES))
+        points += [Point(device, name, Kind.FLAG, max_age_s=float("inf")) for name in names]
+        points += [
+            Point(device, name, Kind.NUMBER, "{count}", max_age_s=float("inf"), deadband=band)
+            for name, band in LINK_NUMBERS
+        ]
     return {point.id: point for point in points}
 
 
@@ -100,16 +149,51 @@ def interlock_rows(pod: Pod) -> list[Row]:
         Row("supply_hot", "TCS supply too hot", protection.supply_temp_trip_s, trip=True),
         Row("cooling_lost", "TCS flow below need", COOLING_LOST_S, trip=False),
     ]
-    return rows + [
-        Row(f"leak_{rack.name}", f"leak in {rack.name}", protection.rack_leak_confirm_s, trip=True, rack=rack.name)
-        for rack in pod.racks
-    ]
+    for rack in pod.racks:
+        leak_s = protection.rack_leak_confirm_s
+        rows.append(Row(f"leak_{rack.name}", f"leak in {rack.name}", leak_s, trip=True, rack=rack.name))
+        rows.append(Row(isolation_id(rack.name), f"isolation of {rack.name} asked for", 0.0, trip=True, rack=rack.name))
+    return rows
 
 
-def alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
+def isolation_id(rack: str) -> str:
+    """Return the interlock row that takes ``rack`` off on request."""
+    return f"isolate_{rack}"
+
+
+def setpoint_rows(pod: Pod) -> list[Setpoint]:
+    """Return every setpoint that may be asked from outside: those that loops really use, in the ranges of the file."""
+    tcs, fws = pod.tcs, pod.fws
+    slew, flow_slew = tcs.setpoint_slew_k_per_min / 60, FLOW_SLEW_SHARE_PER_S * tcs.flow_design_lpm
+    speed = SPEED_SLEW_PCT_PER_S
+    shown = tuple(p for name in fws.chillers if pod.points[p := f"{name}.supply_temp_sp"].readable)
+    return [
+        Setpoint(
+            "pod.supply_temp_sp", "Cel", tcs.supply_temp_sp_c, tcs.supply_temp_low_c, tcs.supply_temp_high_c,
+            slew, max(slew, RESCUE_K_PER_S),
+        ),
+        Setpoint(
+            "pod.fws_supply_temp_sp", "Cel", fws.supply_temp_sp_c, fws.supply_temp_low_c, fws.supply_temp_high_c,
+            slew, max(slew, RESCUE_K_PER_S), seen_at=shown, tolerance=SETPOINT_SEEN_K,
+        ),
+        Setpoint(
+            "pod.flow_min_sp", "L/min", tcs.flow_min_lpm, tcs.flow_min_lpm, tcs.flow_max_lpm,
+            flow_slew, flow_slew, clamps=True,
+        ),
+        Setpoint(
+            "pod.pump_speed_min_sp", "%", tcs.pump_speed_min_pct, tcs.pump_speed_min_pct, 100.0,
+            speed, speed, clamps=True,
+        ),
+        Setpoint(
+            "pod.fws_pump_speed_sp", "%", fws.pump_speed_pct, fws.pump_speed_low_pct, 100.0, speed, speed
+        ),
+    ]  # fmt: skip
+
+
+def alarm_rows(pod: Pod) -> list[AlarmRow]:
     leaks = (*pod.protection.cdu_leak, *(point for rack in pod.racks for point in rack.leak))
-    return alarms.standard_rows(
-        alarms.Equipment(
+    rows = standard_rows(
+        Equipment(
             device_bus=pod.device_bus,
             device_class=pod.device_class,
             flags=frozenset(name for name, point in pod.points.items() if point.kind is Kind.FLAG),
@@ -120,6 +204,7 @@ def alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
             watched=pod.protection.watched,
             epo=pod.protection.epo,
             level_ok=pod.tcs.level_ok,
+            links={link: f"{LINK_DEVICE}{link}" for link in pod.links},
             sources={
                 "supply_temp": pod.tcs.supply_temps,
                 "flow": (pod.tcs.flow,),
@@ -128,6 +213,20 @@ def alarm_rows(pod: Pod) -> list[alarms.AlarmRow]:
             },
         )
     )
+    return [*rows, *_authority_rows()]
+
+
+def _authority_rows() -> Iterable[AlarmRow]:
+    yield AlarmRow(
+        "pod_isolation_held", "pod.isolation_held", "on", "Isolation requests held: too many racks", "critical",
+        "A rack that really leaks is not isolated from outside now; its own detectors still take it off.",
+        "Ask the facility whether the requests are real; isolate by hand what is; then order mode reset.", safety=True,
+    )  # fmt: skip
+    yield AlarmRow(
+        "pod_racks_isolated", "pod.racks_isolated", "above", "Racks isolated on request", "high",
+        "Their power is off and their valve is shut until a reset at the console.",
+        "Look for the leak; dry and repair; then order mode reset and mode energise.", limit=0.5, safety=True,
+    )  # fmt: skip
 
 
 def written(pod: Pod) -> tuple[str, ...]:

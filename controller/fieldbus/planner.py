@@ -24,6 +24,7 @@ T35_FAST_S = 0.00175
 FAST_BAUD = 19200
 BITS_READ_MAX = 2000
 TCP_OVERHEAD_S = 0.001
+RTU_USUAL_S = 0.0005  # as long as RTU_OVERHEAD_S mostly is; it decides which span comes next where deadlines are close
 RTU_OVERHEAD_S = 0.001  # the controller's part of an exchange, at worst: it wakes for the reply, and to send the next
 BIT_TABLES = ("coil", "discrete")
 WHOLE_WORD = 0xFFFF
@@ -87,6 +88,11 @@ def exchange_s(bus: Bus, link: Link, table: str, count: int, device_time_s: floa
     """Return the time one read keeps the bus busy: frames, the device's time (or the one learned), silence, ours."""
     own = link.device_time_ms / 1000 if device_time_s is None else device_time_s
     return wire_s(bus, table, count) + own + gap_s(bus, link) + overhead_s(bus)
+
+
+def usual_s(bus: Bus, cost_s: float) -> float:
+    """Return what an exchange planned at ``cost_s`` at worst takes mostly."""
+    return cost_s if bus.networked else cost_s - RTU_OVERHEAD_S + RTU_USUAL_S
 
 
 def read_s(bus: Bus, span: Span, device_time_s: float | None = None) -> float:

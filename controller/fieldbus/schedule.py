@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from controller.config.plan import BusPlan, DevicePlan, PointPlan
-from controller.fieldbus.planner import Span, gap_s, plan_spans, read_s, wire_s, write_s
+from controller.fieldbus.planner import Span, gap_s, plan_spans, read_s, usual_s, wire_s, write_s
 from controller.fieldbus.timetable import US, Read, Refresh, timetable, us
 from controller.fieldbus.units import (
     ONCE_DEADLINE_S,
@@ -174,7 +174,7 @@ class Staleness:
     """How old the value of a rate group gets, from the request that brought it to the end of the next one, in seconds.
 
     Attributes:
-        worst_s: as the bus runs from its start, every exchange taking the time planned for it.
+        worst_s: as the bus runs from its start, every exchange taking the time it mostly takes.
         bound_s: whatever the phases, however writes fall; None when there is no bound.
     """
 
@@ -385,7 +385,7 @@ class _Work:
     ) -> dict[str, Staleness]:
         reads = tuple(
             Read(
-                us(self._read_s(s)),
+                us(usual_s(self._settings, self._read_s(s))),
                 us(gap_s(self._settings, s.device.profile.link)),
                 us(s.period_s) if s.period_s else None,
             )
@@ -395,9 +395,8 @@ class _Work:
         for device, plan in outputs:
             back = self._span_of(device, plan)
             index = next((i for i, span in enumerate(spans) if span is back), None)
-            refreshes.append(
-                Refresh(us(self._write_s(device, plan, refresh=True)), us(self._written_each_s(device, plan)), index)
-            )
+            cost_s = usual_s(self._settings, self._write_s(device, plan, refresh=True))
+            refreshes.append(Refresh(us(cost_s), us(self._written_each_s(device, plan)), index))
         seen = timetable(reads, tuple(refreshes))
         groups: dict[str, Staleness] = {}
         for name in RATES:

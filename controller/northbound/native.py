@@ -9,15 +9,17 @@ only when it changed beyond a deadband (at most once a second), when a quality c
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from json import JSONEncoder
 from typing import Any, Final, Literal, NamedTuple
 
 from controller.config.plan import DevicePlan, Plan
 from controller.core.alarms import Alarm, AlarmState
+from controller.core.commands import Command, Outcome
 from controller.core.pod import pod_points
 from controller.core.points import Kind, Point, Reading, Value
+from controller.northbound.publisher import STATE, TELEMETRY, Arrived, Message
 from controller.northbound.snapshot import (
     SIGNIFICANT_DIGITS,
     Sample,
@@ -38,14 +40,6 @@ REFRESH_S: Final = 98.0  # no document is older than 100 s, even one that waits 
 DOCUMENTS_PER_SCAN: Final = 16  # of those that differ in values only, so that one scan never pays for all devices
 CLOCK_JUMP_MS: Final = 2000.0
 SEVERITIES: Final = {"critical": 900, "high": 700, "medium": 500, "low": 200}  # OPC UA 1-1000
-LETTERS: Final = {
-    AlarmState.NORMAL: "A",
-    AlarmState.UNACK: "B",
-    AlarmState.ACKED: "C",
-    AlarmState.RTN_UNACK: "D",
-}  # ISA-18.2
-ACTIVE: Final = (AlarmState.UNACK, AlarmState.ACKED)
-UNACKNOWLEDGED: Final = (AlarmState.UNACK, AlarmState.RTN_UNACK)
 LIMIT_TESTS: Final = ("above", "below", "differs")
 
 
@@ -69,15 +63,6 @@ DOCUMENTS: Final = (
 )
 
 encode: Final = JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-
-
-class Message(NamedTuple):
-    """One MQTT message as it is to be published."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = True
 
 
 @dataclass(slots=True)
@@ -142,7 +127,7 @@ class _Device:
             slot.value, slot.status = sample.value, sample.status
             points[slot.point.name] = _shown(sample, slot.places, snapshot)
         body = {**_head(snapshot), "seq": self._seq, "clk": snapshot.clock, "pts": points}
-        return Message(self._topic, encode(body).encode())
+        return Message(self._topic, encode(body).encode(), kind=TELEMETRY)
 
 
 class Native:
@@ -152,12 +137,14 @@ class Native:
         plan: the enclosure as configured.
         version: of the software.
         root: first levels of every topic; the configured one if empty.
+        boot: number of this start of the controller.
     """
 
-    def __init__(self, plan: Plan, version: str, root: str = "") -> None:
+    def __init__(self, plan: Plan, version: str, root: str = "", boot: int = 0) -> None:
         self._plan = plan
         self._version = version
-        self.root = root or plan.mqtt.root
+        self._boot = boot
+        self.root = root or plan.native.root
         points = by_device((*plan.pod.points.values(), *pod_points(plan.pod).values()))
         self._units = {point.id: point.unit for group in points.values() for point in group}
         self._places = {point.id: decimals(point.deadband) for group in points.values() for point in group}
@@ -165,40 +152,72 @@ class Native:
         shown = {name: tuple(point for point in group if point.readable) for name, group in points.items()}
         self._devices = [_Device(name, group, f"{self.root}/dev/{name}") for name, group in shown.items()]
         self._offset_ms: float | None = None
-        self.reset()
+        self._alarm_root = f"{self.root}/alarm/"
+        self._said: list[Message] = []
+        self._standing: tuple[Alarm, ...] | None
+        self._reset()
 
     @property
-    def alarm_filter(self) -> str:
-        """Topic filter of the retained alarm records, so that the link can find those of an earlier run."""
-        return f"{self.root}/alarm/+"
+    def subscriptions(self) -> tuple[str, ...]:
+        """The retained alarm records, so that those an earlier run left behind are found."""
+        return (f"{self._alarm_root}+",)
 
-    def reset(self, retained: Collection[str] = ()) -> None:
-        """Publish everything again at the next ``messages``: the connection is new.
+    def will(self, wall_ms: int) -> Message:
+        return self.status("lost", wall_ms)
 
-        Args:
-            retained: alarm topics the broker holds; those that no longer stand are emptied.
-        """
+    def connected(self, wall_ms: int) -> None:
+        """Publish everything again at the next ``messages``."""
+        self._reset()
+        self._said = [self.status("online", wall_ms)]
+
+    def farewell(self, wall_ms: int) -> list[Message]:
+        return [self.status("offline", wall_ms)]
+
+    def late(self, message: Message) -> Message | None:
+        """Return a document of a device under ``hist``: it has the times of its values, and is not retained."""
+        device = message.topic.removeprefix(f"{self.root}/dev/")
+        return message._replace(topic=f"{self.root}/hist/{device}", retain=False)
+
+    def received(self, arrived: Arrived, now: float) -> list[Command]:  # noqa: ARG002
+        """Take note of an alarm record that the broker has kept; what no longer stands is emptied."""
+        topic = arrived.topic
+        if topic.startswith(self._alarm_root) and arrived.retain and arrived.payload and topic not in self._published:
+            self._published[topic] = None
+            self._standing = None
+        return []
+
+    def pending(self, now: float) -> list[Command]:  # noqa: ARG002
+        return []
+
+    def answered(self, outcomes: Sequence[Outcome], wall_ms: int) -> None:
+        pass
+
+    def status(self, state: Literal["online", "offline", "lost"], wall_ms: int) -> Message:
+        """Return the document that tells whether the controller is there; ``lost`` is for the will only."""
+        body = {"state": state, "ts": wall_ms, "boot": self._boot, "ver": self._version}
+        return Message(f"{self.root}/status", encode(body).encode(), kind=STATE)
+
+    def _reset(self) -> None:
         self._fresh = True
-        self._published: dict[str, Alarm | None] = dict.fromkeys(retained)
+        self._published: dict[str, Alarm | None] = {}
         self._state_key: tuple[Any, ...] = ()
         self._state_at = float("-inf")
-        self._standing: tuple[Alarm, ...] | None = None
+        self._standing = None
         self._summary_at = float("-inf")
         for device in self._devices:
             device.reset()
-
-    def status(self, state: Literal["online", "offline", "lost"], wall_ms: int, boot: int) -> Message:
-        """Return the document that tells whether the controller is there; ``lost`` is for the will only."""
-        body = {"state": state, "ts": wall_ms, "boot": boot, "ver": self._version}
-        return Message(f"{self.root}/status", encode(body).encode())
 
     def messages(self, snapshot: Snapshot, now: float) -> list[Message]:
         """Return what is due at monotonic ``now``. Call once a scan."""
         if self._offset_ms is None or abs(snapshot.offset_ms - self._offset_ms) > CLOCK_JUMP_MS:
             if self._offset_ms is not None:  # every time published so far is wrong
-                self.reset(self._published)
+                published = dict.fromkeys(self._published)
+                self._reset()
+                self._published = published
             self._offset_ms = snapshot.offset_ms
-        out = [*self._meta] if self._fresh else []
+        out, self._said = self._said, []
+        if self._fresh:
+            out += self._meta
         self._fresh = False
         out += self._state(snapshot, now)
         out += self._alarms(snapshot, now)
@@ -233,7 +252,7 @@ class Native:
             "first_out": view.first_out,
             "machines": dict(view.machines),
         }
-        yield Message(f"{self.root}/state", encode(body).encode())
+        yield Message(f"{self.root}/state", encode(body).encode(), kind=STATE)
 
     def _alarms(self, snapshot: Snapshot, now: float) -> Iterator[Message]:
         standing = snapshot.view.alarms
@@ -242,16 +261,16 @@ class Native:
         elif now - self._summary_at < REFRESH_S:
             return
         self._standing, self._summary_at = standing, now
-        yield Message(f"{self.root}/alarms", encode(self._summary(snapshot)).encode())
+        yield Message(f"{self.root}/alarms", encode(self._summary(snapshot)).encode(), kind=STATE)
 
     def _alarm_records(self, snapshot: Snapshot) -> Iterator[Message]:
         standing = {f"{self.root}/alarm/{alarm.row.id}": alarm for alarm in snapshot.view.alarms}
         for topic, alarm in standing.items():
             if self._published.get(topic) != alarm:
-                yield Message(topic, encode(self._record(alarm, snapshot)).encode())
+                yield Message(topic, encode(self._record(alarm, snapshot)).encode(), kind=STATE)
         for topic in self._published:
             if topic not in standing:
-                yield Message(topic, b"")
+                yield Message(topic, b"", kind=STATE)
         self._published = dict(standing)
 
     def _record(self, alarm: Alarm, snapshot: Snapshot) -> dict[str, Any]:
@@ -260,15 +279,16 @@ class Native:
         return {
             **_head(snapshot),
             "id": row.id,
-            "occ": f"{snapshot.boot}-{alarm.occurrence}",
+            "occ": f"{alarm.boot}-{alarm.occurrence}" if alarm.occurrence else None,
             "point": f"{device}/{name}",
             "title": row.title,
             "priority": row.priority,
             "severity": SEVERITIES[row.priority],
-            "state": LETTERS[alarm.state],
+            "state": alarm.state.letter,
             "state_no": alarm.state.value,
-            "active": alarm.state in ACTIVE,
-            "acked": alarm.state not in UNACKNOWLEDGED,
+            "active": alarm.active,
+            "acked": not alarm.annunciated,
+            "latched": alarm.latched,
             "test": row.test,
             "value": shown(alarm.value, self._places.get(row.point, SIGNIFICANT_DIGITS)),
             "limit": row.limit if row.test in LIMIT_TESTS else None,
@@ -279,27 +299,35 @@ class Native:
             "t_ack": snapshot.ms(alarm.acked_at),
             "ack_by": alarm.acked_by,
             "count": alarm.count,
+            "first_out": alarm.first_out,
+            "cause": alarm.cause,
+            "chattering": alarm.chattering,
+            "until": snapshot.ms(alarm.until),
+            "by": alarm.by,
+            "reason": alarm.reason,
             "consequence": row.consequence,
             "action": row.action,
         }
 
     def _summary(self, snapshot: Snapshot) -> dict[str, Any]:
         standing = snapshot.view.alarms
-        states = {letter: 0 for state, letter in LETTERS.items() if state is not AlarmState.NORMAL}
+        states = {state.letter: 0 for state in AlarmState if state is not AlarmState.NORMAL}
+        states["F"] = len(snapshot.view.suppressed)
         priorities = dict.fromkeys(SEVERITIES, 0)
         newest: Alarm | None = None
         for alarm in standing:
-            states[LETTERS[alarm.state]] += 1
+            states[alarm.state.letter] += 1
             priorities[alarm.row.priority] += 1
-            if alarm.state in UNACKNOWLEDGED and (newest is None or alarm.active_at >= newest.active_at):
+            if alarm.annunciated and (newest is None or alarm.active_at >= newest.active_at):
                 newest = alarm
         return {
             **_head(snapshot),
             "total": len(standing),
-            "active": sum(alarm.state in ACTIVE for alarm in standing),
-            "unacked": sum(alarm.state in UNACKNOWLEDGED for alarm in standing),
+            "active": sum(alarm.active for alarm in standing),
+            "unacked": sum(alarm.annunciated for alarm in standing),
             "state": states,
             "priority": priorities,
+            "flood": snapshot.view.image.flag("pod.alarm_flood", otherwise=False),
             "newest": newest
             and {
                 "id": newest.row.id,
@@ -323,11 +351,11 @@ class Native:
             "scan_s": plan.scan_s,
             "devices": inventory,
         }
-        yield Message(f"{self.root}/meta", encode(body).encode())
+        yield Message(f"{self.root}/meta", encode(body).encode(), kind=STATE)
         for name, group in points.items():
             described = {point.name: _described(point) for point in group}
             detail = {"schema": SCHEMA, "cfg_rev": plan.revision, "dev": name, **inventory[name], "pts": described}
-            yield Message(f"{self.root}/meta/{name}", encode(detail).encode())
+            yield Message(f"{self.root}/meta/{name}", encode(detail).encode(), kind=STATE)
 
 
 def _head(snapshot: Snapshot) -> dict[str, Any]:

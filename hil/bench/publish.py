@@ -87,8 +87,7 @@ class Edge:
 
     def __init__(self, plan: Plan, inbox: Mapping[str, Reading]) -> None:
         self._plan, self._inbox, self._clock = plan, inbox, SystemClock()
-        self._native = Native(plan, "bench")
-        self.link = Link(plan.mqtt, lambda standing: self._native.status(standing, self._clock.wall_ms(), BOOT))
+        self.link = Link(plan.links["native"], Native(plan, "bench", boot=BOOT))
         self._points: Mapping[str, Point] = {**plan.pod.points, **pod_points(plan.pod)}
 
     async def run(self) -> None:
@@ -104,11 +103,7 @@ class Edge:
     def _scan(self, now: float) -> None:
         image = freeze(self._inbox, self._points, now)
         view = View(now, "OFF", 0.0, "", False, image, (), (), "", (), {})
-        retained = self.link.fresh()
-        if retained is not None:
-            self._native.reset(retained)
-        if self.link.connected:
-            self.link.offer(self._native.messages(snapshot(view, self._clock.wall_ms(), BOOT), now))
+        self.link.scan(snapshot(view, self._clock.wall_ms(), BOOT), now)
 
 
 async def _collect(port: int, topic: str) -> tuple[None, Orders]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+from hil.wire.faults import NO_FAULTS, UnitFaults
+
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, DEVICE_FAILURE, TARGET_SILENT = 1, 2, 3, 4, 0x0B
 READ_TABLES = {1: "coil", 2: "discrete", 3: "holding", 4: "input"}
 BITS_MAX, WORDS_MAX = 2000, 125
@@ -22,7 +24,7 @@ class ModbusFault(Exception):  # noqa: N818  the protocol calls it an exception
 
 
 class Responder(Protocol):
-    """A slave, seen from the wire.
+    """A slave, seen from the wire. One that can do more wrong than these has ``faults`` too (UnitFaults).
 
     Attributes:
         device_time_s: from the end of a request to the start of the reply.
@@ -39,6 +41,12 @@ class Responder(Protocol):
 
     def write(self, table: str, address: int, values: Sequence[int]) -> None:
         """Take words or bits; raises ModbusFault."""
+
+
+def faults_of(device: Responder) -> UnitFaults:
+    """Return what is wrong with ``device`` beyond silence and refusal; nothing, of one that has no such faults."""
+    found: UnitFaults = getattr(device, "faults", NO_FAULTS)
+    return found
 
 
 def respond(device: Responder, pdu: bytes) -> bytes:

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import heapq
+import itertools
 import os
 import time
 from collections.abc import Callable
@@ -63,3 +65,27 @@ class Timer:
         callback, self._callback = self._callback, None
         if callback:
             callback()
+
+
+class Agenda:
+    """Calls back at several instants of the monotonic clock, in their order; those of one instant as they were set."""
+
+    def __init__(self) -> None:
+        self._timer = Timer()
+        self._order = itertools.count()
+        self._entries: list[tuple[float, int, Callable[[], None]]] = []
+
+    def at(self, instant: float, callback: Callable[[], None]) -> None:
+        heapq.heappush(self._entries, (instant, next(self._order), callback))
+        if self._entries[0][0] >= instant:
+            self._timer.at(instant, self._due)
+
+    def close(self) -> None:
+        self._entries.clear()
+        self._timer.close()
+
+    def _due(self) -> None:
+        _, _, callback = heapq.heappop(self._entries)
+        if self._entries:
+            self._timer.at(self._entries[0][0], self._due)
+        callback()

@@ -4,28 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import getpass
 import json
-import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from controller.config.enclosure import Mqtt
+from controller.config.enclosure import LinkSettings
 from controller.config.plan import Plan, load_plan
 from controller.core.alarms import Alarm, AlarmRow, AlarmState
 from controller.core.engine import View, pod_points
 from controller.core.image import freeze
 from controller.core.points import Reading, good
 from controller.northbound.link import Link
-from controller.northbound.native import Message, Native
+from controller.northbound.native import Native
+from controller.northbound.publisher import Arrived, Message
 from controller.northbound.snapshot import Snapshot, snapshot
+from tests.conform.brokers import Broker, Said, free_port, mosquitto, needs_mosquitto, needs_nats, until
 
 ROOT = Path(__file__).parents[2]
 TOPICS = "podkeeper/v1/factory/reference-pod"
@@ -33,71 +32,7 @@ KEEPALIVE_S = 5
 ROW = AlarmRow("pod_flow_low", "pod.flow_ratio", "below", "TCS flow below need", "critical", "hot", "look", 90.0)
 LOST = AlarmRow("pod_flow_lost", "pod.flow", "unusable", "No TCS flow reading", "high", "fast pumps", "look")
 
-needs_mosquitto = pytest.mark.skipif(
-    not (shutil.which("mosquitto") and shutil.which("mosquitto_sub")),
-    reason="needs the Debian packages mosquitto and mosquitto-clients",
-)
-needs_nats = pytest.mark.skipif(
-    not (shutil.which("nats-server") and shutil.which("mosquitto_sub")),
-    reason="needs the Debian packages nats-server and mosquitto-clients",
-)
 pytestmark = pytest.mark.peer
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class Broker:
-    """A broker of our own on a free port of the loopback; only its own process is ever ended."""
-
-    def __init__(self, command: list[str], port: int, log: Path) -> None:
-        self.command, self.port, self.log = command, port, log
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(self.command, stdout=log, stderr=log)
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
-            time.sleep(0.05)
-        raise AssertionError(f"{self.command[0]} did not come up:\n{self.log.read_text()}")
-
-    def stop(self) -> None:
-        if self.process:
-            self.process.terminate()
-            self.process.wait(10)
-            self.process = None
-
-    def kill(self) -> None:
-        if self.process:
-            self.process.kill()
-            self.process.wait(10)
-            self.process = None
-
-    def retained(self, topic: str = "#") -> dict[str, bytes]:
-        """Return what a new subscriber finds."""
-        command = [
-            "mosquitto_sub", "-h", "127.0.0.1", "-p", str(self.port), "-t", topic, "-q", "1",
-            "--retained-only", "-F", "%t %p", "-W", "2",
-        ]  # fmt: skip
-        lines = subprocess.run(command, capture_output=True, timeout=20, check=False).stdout.splitlines()
-        pairs = (line.split(b" ", 1) for line in lines)
-        return {topic.decode(): payload for topic, payload in pairs}
-
-
-def mosquitto(folder: Path, extra: str = "") -> Broker:
-    port = free_port()
-    config = folder / "mosquitto.conf"
-    config.write_text(
-        f"user {getpass.getuser()}\nlistener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n"
-        f"persistence_location {folder}/\nautosave_interval 1\n{extra}\n"
-    )
-    return Broker(["mosquitto", "-c", str(config)], port, folder / "mosquitto.log")
 
 
 @pytest.fixture
@@ -113,38 +48,36 @@ def plan() -> Plan:
     return load_plan(ROOT / "profiles" / "enclosures" / "reference-pod.toml")
 
 
-class Said:
-    """A logger that remembers."""
+class Listening(Native):
+    """The native tree, which remembers the alarm records it found."""
 
-    def __init__(self) -> None:
-        self.lines: list[str] = []
+    found: set[str]
 
-    def info(self, event: str, **_: object) -> None:
-        self.lines.append(event)
+    def connected(self, wall_ms: int) -> None:
+        self.found = set()
+        super().connected(wall_ms)
 
-    warning = error = info
+    def received(self, arrived: Arrived, now: float):
+        if arrived.retain:
+            self.found.add(arrived.topic)
+        return super().received(arrived, now)
 
 
 class Pod:
     """What the service does, at 20 ms a scan: a picture, the native tree, the link."""
 
     def __init__(self, plan: Plan, port: int) -> None:
-        settings = Mqtt(host="127.0.0.1", port=port, root=TOPICS, keepalive_s=KEEPALIVE_S, client_id="pod")
+        settings = LinkSettings(
+            publisher="native", host="127.0.0.1", port=port, keepalive_s=KEEPALIVE_S, client_id="pod"
+        )
         self.plan = plan
         self.points = {**plan.pod.points, **pod_points(plan.pod)}
         self.since = time.monotonic()
         self.inbox: dict[str, Reading] = {}
         self.alarms: tuple[Alarm, ...] = ()
-        self.native = Native(plan, "0.1.0")
+        self.native = Listening(plan, "0.1.0", TOPICS, 17)
         self.said = Said()
-        self.found: list[frozenset[str]] = []
-        self.link = Link(
-            settings,
-            lambda standing: self.native.status(standing, time.time_ns() // 1_000_000, 17),
-            sweep=self.native.alarm_filter,
-            logger=self.said,
-            delay=lambda ceiling: min(ceiling, 0.3),
-        )
+        self.link = Link(settings, self.native, logger=self.said, delay=lambda ceiling: min(ceiling, 0.3))
 
     def picture(self, now: float) -> Snapshot:
         image = freeze(self.inbox, self.points, now)
@@ -155,11 +88,7 @@ class Pod:
         while True:
             now = time.monotonic()
             self.inbox["pump_1.speed"] = good(50.0, now)
-            retained = self.link.fresh()
-            if retained is not None:
-                self.found.append(retained)
-                self.native.reset(retained)
-            self.link.offer(self.native.messages(self.picture(now), now))
+            self.link.scan(self.picture(now), now)
             await asyncio.sleep(0.02)
 
 
@@ -175,12 +104,6 @@ async def running(pod: Pod):
         run.cancel()
         scan.cancel()
         await asyncio.gather(run, scan, return_exceptions=True)
-
-
-async def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
 
 
 async def quiet(pod: Pod) -> None:
@@ -240,22 +163,37 @@ async def test_cancelling_says_offline_too(broker, plan):
 
 CHILD = """
 import asyncio, sys, time
-from controller.config.enclosure import Mqtt
+from pathlib import Path
+from types import SimpleNamespace
+from controller.config.enclosure import LinkSettings
+from controller.config.plan import load_plan
 from controller.northbound.link import Link
-from controller.northbound.native import Message
-def status(standing):
-    return Message(f"{sys.argv[2]}/status", b'{"state":"%s"}' % standing.encode())
+from controller.northbound.native import Native
+
+plan = load_plan(Path(sys.argv[4]))
 host, port, keepalive_s = "127.0.0.1", int(sys.argv[1]), int(sys.argv[3])
-settings = Mqtt(host=host, port=port, root=sys.argv[2], keepalive_s=keepalive_s, client_id="pod")
-asyncio.run(Link(settings, status).run())
+settings = LinkSettings(publisher="native", host=host, port=port, keepalive_s=keepalive_s, client_id="pod")
+native = Native(plan, "0", sys.argv[2])
+native.messages = lambda snapshot, now: native._said
+link = Link(settings, native)
+
+async def main():
+    run = asyncio.create_task(link.run())
+    while not link.connected:
+        await asyncio.sleep(0.02)
+    link.scan(SimpleNamespace(wall_ms=0), 0.0)
+    await run
+
+asyncio.run(main())
 """
+REFERENCE = ROOT / "profiles" / "enclosures" / "reference-pod.toml"
 
 
 @needs_mosquitto
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
 async def test_the_will_speaks_for_a_dead_process(broker, how):
     """SIGKILL closes the connection, SIGSTOP leaves it open: there only the keepalive tells."""
-    command = [sys.executable, "-c", CHILD, str(broker.port), TOPICS, str(KEEPALIVE_S)]
+    command = [sys.executable, "-c", CHILD, str(broker.port), TOPICS, str(KEEPALIVE_S), str(REFERENCE)]
     child = subprocess.Popen(command, cwd=ROOT)  # noqa: ASYNC220
     try:
         deadline = time.monotonic() + 15
@@ -330,7 +268,7 @@ async def test_an_alarm_that_went_while_the_broker_was_down_is_emptied(broker, p
         await asyncio.sleep(0.3)
         broker.start()
         await quiet(pod)
-        assert len(pod.found[1]) == 3  # the broker did keep them
+        assert len(pod.native.found) == 3  # the broker did keep them
         assert set(await retained(broker, f"{TOPICS}/alarm/#")) == {f"{TOPICS}/alarm/pod_flow_lost"}
 
 
@@ -342,9 +280,8 @@ async def test_a_broker_that_drops_what_we_publish_is_noticed(plan, tmp_path):
     pod = Pod(plan, broker.port)
     try:
         async with running(pod):
-            await until(lambda: pod.link.connected)
-            assert not pod.link.echoed
-            assert "MQTT self-test failed" in pod.said.lines
+            await until(lambda: not pod.link.echoed)
+            assert "MQTT publish denied" in pod.said.lines
     finally:
         broker.stop()
 
@@ -355,7 +292,7 @@ async def test_a_will_that_comes_late_is_corrected(broker, plan):
     pod = Pod(plan, broker.port)
     async with running(pod):
         await quiet(pod)
-        late = pod.native.status("lost", 0, 17)
+        late = pod.native.will(0)
         command = ["mosquitto_pub", "-p", str(broker.port), "-t", late.topic, "-m", late.payload.decode(), "-r"]
         await asyncio.to_thread(subprocess.run, command, check=True, timeout=10)
         await asyncio.sleep(0.5)

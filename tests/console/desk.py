@@ -74,7 +74,7 @@ class FakeDesk:
         return self.engine.points
 
     def links(self) -> Mapping[str, str]:
-        return {"mqtt": "connected, MQTT 5; 1207 published, 0 dropped, 1 connects"}
+        return {"mqtt native": "connected, MQTT 5; 1207 published, 0 dropped, 1 connects"}
 
     def view(self) -> View | None:
         return self.newest
@@ -82,11 +82,13 @@ class FakeDesk:
     def now(self) -> float:
         return self.at
 
-    async def submit(self, operation: Operation, target: str, principal: str) -> Outcome:
+    async def submit(
+        self, operation: Operation, target: str, principal: str, *, ttl_s: float = 0.0, reason: str = ""
+    ) -> Outcome:
         self.asked.append((operation, target, principal))
         if self.deaf:
             await asyncio.Event().wait()
-        return self.scan(Command("1", principal, operation, target, self.at + 5))[0]
+        return self.scan(Command("1", principal, operation, target, self.at + 5, ttl_s=ttl_s, reason=reason))[0]
 
     def scan(self, *commands: Command, seconds: float = 0.2) -> list[Outcome]:
         self.at += seconds

@@ -13,9 +13,10 @@ ROW = AlarmRow(
 
 
 def step(alarms: Alarms, now: float, value: Value | None, **others: Value) -> list[Alarm]:
+    """Run one scan; return the alarms whose events it told."""
     readings: dict[str, Reading] = {"pod.flow": bad("lost", now) if value is None else good(value, now)}
     readings |= {name.replace("_", ".", 1): good(other, now) for name, other in others.items()}
-    return alarms.step(Image(readings, now), now)
+    return [event.alarm for event in alarms.step(Image(readings, now), now)]
 
 
 def raised() -> Alarms:
@@ -35,9 +36,11 @@ def test_a_short_dip_raises_nothing() -> None:
 
 def test_acknowledged_alarm_goes_when_its_cause_goes() -> None:
     alarms = raised()
-    (acked,) = alarms.ack("flow_low", "console:ann", 3.0)
+    assert alarms.ack("flow_low", "console:ann", 3.0).ok
+    (acked,) = alarms.standing
     assert (acked.state, acked.acked_by) == (AlarmState.ACKED, "console:ann")
-    step(alarms, 4.0, 96.0)
+    (told,) = step(alarms, 4.0, 96.0)
+    assert told == acked
     (gone,) = step(alarms, 5.0, 96.0)
     assert gone.state is AlarmState.NORMAL
     assert not alarms.standing
@@ -53,7 +56,8 @@ def test_unacknowledged_alarm_stays_until_somebody_saw_it() -> None:
     assert (again.state, again.count, again.occurrence) == (AlarmState.UNACK, 2, returned.occurrence)
     step(alarms, 8.0, 96.0)
     step(alarms, 9.0, 96.0)
-    (gone,) = alarms.ack("*", "console:ann", 10.0)
+    assert alarms.ack("*", "console:ann", 10.0).ok
+    (gone,) = step(alarms, 10.0, 96.0)
     assert gone.state is AlarmState.NORMAL
 
 
@@ -72,7 +76,9 @@ def test_a_value_that_can_not_be_trusted_neither_raises_nor_names_a_number() -> 
 def test_suppressed_by_its_cause() -> None:
     alarms = Alarms([ROW])
     for now in range(10):
-        assert not step(alarms, float(now), 10.0, bus_lost=True)
+        step(alarms, float(now), 10.0, bus_lost=True)
+        assert not alarms.standing
+    assert [alarm.state for alarm in alarms.suppressed] == [AlarmState.SUPPRESSED]
 
 
 def test_unusable_and_differs() -> None:
@@ -101,7 +107,11 @@ def test_an_alarm_that_is_restored_and_never_told_about_again_stays() -> None:
     """An unknown reading is no proof that the cause is gone."""
     switch = AlarmRow("epo", "pod.flow", "on", "EPO", "critical", "c", "a")
     alarms = Alarms([switch])
-    alarms.restore({"epo": "console:ann"}, 0.0)
+    step(alarms, 0.0, True)
+    alarms.ack("epo", "console:ann", 0.0)
+    saved = alarms.saved()
+    alarms = Alarms([switch])
+    alarms.restore(saved, 0.0)
     for now in range(10):
         step(alarms, float(now), None)
     assert alarms.standing

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.core.blocks import Delay, Latch, PeakHold, Pi, Ramp, vote
-from controller.core.loops import opening_pct, share_pct
+from controller.core.exchanger import opening_pct, share_pct
 
 numbers = st.floats(-1e3, 1e3, allow_nan=False)
 steps = st.lists(st.tuples(numbers, st.floats(0.0, 10.0)), min_size=1, max_size=50)

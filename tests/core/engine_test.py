@@ -184,13 +184,24 @@ def test_one_hot_probe_of_three_is_outvoted() -> None:
     assert rig.mode == "NORMAL"
 
 
-def test_all_probes_lost_opens_the_valve_and_limits() -> None:
+def test_all_supply_probes_lost_leaves_the_valve_to_the_model_with_its_trim_towards_cooling() -> None:
     rig = Rig.make().running()
+    before = rig.model.values["hx_valve.position_cmd"]
     rig.model.spoil(*rig.model.plan.pod.tcs.supply_temps)
     rig.run(40)
     assert rig.mode == modes.LIMITING
-    assert rig.model.values["hx_valve.position_cmd"] == 100.0
+    assert rig.model.values["hx_valve.position_cmd"] > before
     assert "pod_supply_temp_lost" in rig.alarms()
+
+
+def test_all_coolant_temperatures_and_the_power_lost_opens_the_valve() -> None:
+    rig = Rig.make().running()
+    pod = rig.model.plan.pod
+    meters = (*pod.power.feeds, *(point for rack in pod.racks for point in rack.power))
+    rig.model.spoil(*pod.tcs.supply_temps, *pod.tcs.return_temps)
+    rig.model.lost |= {point.split(".")[0] for point in meters}
+    rig.run(60)
+    assert rig.model.values["hx_valve.position_cmd"] == 100.0
 
 
 def test_rack_leak_takes_that_rack_off_and_then_shuts_its_valve() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from controller.config.plan import Plan, load_plan
 from controller.core.commands import Command, Operation
 from controller.core.engine import Effects, Engine
+from controller.core.exchanger import coolant_kw
 from controller.core.loops import Tcs
 from controller.core.points import Kind, Reading, Value, bad, good
 
@@ -113,6 +114,9 @@ class PodModel:
             self.values[f"{rack.valve}.position"] = float(self.values[f"{rack.valve}.position_cmd"])
         total = sum(float(self.values[point]) for rack in pod.racks for point in rack.power)
         self.values |= dict.fromkeys(pod.power.feeds, total / len(pod.power.feeds))
+        flow = float(self.values[pod.tcs.flow])
+        rise = total * pod.tcs.liquid_share_pct / 100 / coolant_kw(flow, 1.0) if flow else 0.0
+        self.values |= {point: 24.0 + rise for point in pod.tcs.return_temps if point in self.values}
         poll = round(self.now / SCAN_S) % POLL_SCANS == 0
         for name, value in self.values.items():
             known = self.inbox.get(name)
@@ -151,7 +155,7 @@ class Rig:
     def step(self, *operations: Operation, target: str = "") -> Effects:
         self.model.step()
         now = self.model.now
-        commands = [Command(f"{now}{name}", "test", name, target, now + 5) for name in operations]
+        commands = [Command(f"{now}{name}", "console:test", name, target, now + 5) for name in operations]
         effects = self.engine.step(now, self.model.inbox, commands)
         for write in effects.writes:
             self.model.write(write.point, write.value)

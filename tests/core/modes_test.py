@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from controller.core import modes
-from controller.core.commands import ALLOWED_MODES, Command, judge
+from controller.core.commands import ALLOWED_MODES, Command, refused
 from controller.core.engine import POSTURES
 from tests.core.model import reference_plan
 
@@ -77,13 +79,21 @@ def command(operation: str, target: str = "", expires: float = 10.0) -> Command:
     return Command("1", "console:ann", operation, target, expires)  # type: ignore[arg-type]
 
 
-def test_commands_are_judged() -> None:
-    assert judge(command("start"), "OFF", 0.0, frozenset()).accepted
-    assert judge(command("start"), "NORMAL", 0.0, frozenset()).code == "not_in_mode"
-    assert judge(command("start"), "OFF", 11.0, frozenset()).code == "expired"
-    assert judge(command("ack", "nothing"), "NORMAL", 0.0, frozenset({"x"})).code == "unknown_target"
-    assert judge(command("ack", "*"), "NORMAL", 0.0, frozenset()).accepted
-    assert judge(command("reset"), modes.TRIPPED, 0.0, frozenset()).accepted
+def test_commands_are_refused_by_mode_time_and_place() -> None:
+    def code(asked: Command, mode: str, now: float = 0.0, locked_by: str = "") -> str:
+        found = refused(asked, mode, now, locked_by)
+        return found.code if found else ""
+
+    assert not code(command("start"), "OFF")
+    assert code(command("start"), "NORMAL") == "not_in_mode"
+    assert code(command("start"), "OFF", 11.0) == "expired"
+    assert code(command("start", expires=float("nan")), "OFF") == "expired"
+    assert not code(command("reset"), modes.TRIPPED)
+    remote = replace(command("reset"), principal="bms")
+    assert code(remote, modes.TRIPPED) == "forbidden"
+    assert code(replace(remote, operation="start"), "OFF", locked_by="console:ann") == "local_lockout"
+    assert not code(replace(remote, operation="isolate"), "OFF", locked_by="console:ann")
+    assert not code(command("start"), "OFF", locked_by="console:bob")
 
 
 def test_allowed_modes_are_modes() -> None:

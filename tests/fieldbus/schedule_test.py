@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from controller.config.enclosure import Bus
 from controller.config.plan import BusPlan
 from controller.core.pod import outputs
-from controller.fieldbus.planner import gap_s, read_s, write_s
+from controller.fieldbus.planner import gap_s, read_s, usual_s, write_s
 from controller.fieldbus.schedule import Load, Schedule, Task, analyse, overrun, response
 from controller.fieldbus.writes import BACK_S
 from tests.core.model import reference_plan
@@ -166,7 +166,7 @@ def simulated(bus: Bus, schedule: Schedule, seconds: float) -> dict[str, float]:
     cyclic = [span for span in schedule.spans if span.period_s is not None]
     spans = [
         Span(
-            round(1e6 * read_s(bus, span)),
+            round(1e6 * usual_s(bus, read_s(bus, span))),
             round(1e6 * gap_s(bus, span.device.profile.link)),
             round(1e6 * (span.period_s or 0)),
         )

@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from controller.config.enclosure import Mqtt
+from controller.config.enclosure import LinkSettings
 from controller.northbound.link import BACK_OFF_S, Link
-from controller.northbound.native import Message
+from controller.northbound.publisher import Arrived, Message
 
 
 class Said:
@@ -22,9 +22,47 @@ class Said:
     warning = error = info
 
 
-def link(port: int = 1, **more) -> Link:
-    settings = Mqtt(host="127.0.0.1", port=port, root="r", keepalive_s=5, client_id="pod")
-    return Link(settings, lambda standing: Message("r/status", standing.encode()), logger=Said(), **more)
+class Talker:
+    """A publisher that says what it is told to, and remembers what it heard."""
+
+    subscriptions = ()
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        self.due: list[Message] = []
+
+    def will(self, wall_ms: int) -> Message:
+        return Message("r/status", b"lost")
+
+    def farewell(self, wall_ms: int) -> list[Message]:
+        return [Message("r/status", b"offline")]
+
+    def connected(self, wall_ms: int) -> None:
+        self.heard.append("connected")
+
+    def messages(self, snapshot: object, now: float) -> list[Message]:
+        said, self.due = self.due, []
+        return said
+
+    def late(self, message: Message) -> Message | None:
+        return message
+
+    def received(self, arrived: Arrived, now: float) -> list:
+        self.heard.append(arrived.topic)
+        return []
+
+    def pending(self, now):
+        return []
+
+    def answered(self, outcomes, wall_ms) -> None:
+        self.heard += [outcome.id for outcome in outcomes]
+
+
+def link(port: int = 1, connected: bool = True, **more) -> Link:
+    settings = LinkSettings(publisher="native", host="127.0.0.1", port=port, keepalive_s=5, client_id="pod")
+    made = Link(settings, Talker(), logger=Said(), **more)
+    made.connected = connected
+    return made
 
 
 def test_newest_of_a_topic_wins_and_keeps_its_turn():
@@ -56,7 +94,7 @@ async def test_back_off_doubles_up_to_a_minute_and_one_line_is_said():
             made.close()
         return 0.0
 
-    made = link(delay=delay)
+    made = link(connected=False, delay=delay)
     await asyncio.wait_for(made.run(), 20)
     assert ceilings == [1, 2, 4, 8, 16, 32, 60, 60, 60]
     assert max(ceilings) == BACK_OFF_S[1]
@@ -76,9 +114,18 @@ async def test_a_broker_that_never_answers_does_not_hold_up_the_end():
         await asyncio.sleep(0.1)
 
 
-def test_fresh_is_told_once():
+def test_the_publisher_hears_of_a_connection_before_what_came_over_it(picture):
     made = link()
-    assert made.fresh() is None
-    made._found = frozenset({"r/alarm/x"})
-    assert made.fresh() == {"r/alarm/x"}
-    assert made.fresh() is None
+    made._fresh = True
+    made._inbox.append(Arrived("r/cmd", b"", False, 1, 0))
+    made._publisher.due = [Message("r/state", b"1")]
+    assert made.scan(picture(1000.0), 1000.0) == []
+    assert made._publisher.heard == ["connected", "r/cmd"]
+    assert [m.topic for m in made._queue.values()] == ["r/state"]
+
+
+def test_nothing_is_queued_without_a_connection(picture):
+    made = link(connected=False)
+    made._publisher.due = [Message("r/state", b"1")]
+    made.scan(picture(1000.0), 1000.0)
+    assert (made._queue, made.dropped) == ({}, 0)

@@ -14,6 +14,7 @@ from controller.core.alarms import Alarm, AlarmRow, AlarmState
 from controller.core.engine import pod_points
 from controller.core.points import NEVER_READ, Kind, Quality, Reading, good
 from controller.northbound.native import DOCUMENTS, DOCUMENTS_PER_SCAN, Native
+from controller.northbound.publisher import Arrived, Message
 from controller.northbound.snapshot import STATUS_NAMES
 
 T0, WALL_MS = 1000.0, 1_780_000_000_000
@@ -25,7 +26,7 @@ LEAK = AlarmRow("leak_1_wet", "leak_1.leak", "on", "Leak", "high", "wet", "mop")
 
 @pytest.fixture
 def native(plan):
-    return Native(plan, "0.1.0")
+    return Native(plan, "0.1.0", boot=17)
 
 
 def topics(messages):
@@ -42,7 +43,8 @@ def of_device(messages):
 
 def test_first_scan_tells_everything(native, picture, plan):
     messages = native.messages(picture(T0), T0)
-    names = {*(device.name for device in plan.devices), *(bus.name for bus in plan.buses), "pod", "controller"}
+    pseudo = {*(bus.name for bus in plan.buses), "pod", "controller", "link_native"}
+    names = {*(device.name for device in plan.devices), *pseudo}
     expected = {"meta", "state", "alarms", *(f"dev/{n}" for n in names), *(f"meta/{n}" for n in names)}
     assert set(topics(messages)) == expected
     assert len(messages) == len(expected)
@@ -161,25 +163,42 @@ def test_one_scan_never_pays_for_all_devices(native, picture, plan):
     assert len(told) == len(set(told)) == len({p.device for p in points})
 
 
-def test_reset_tells_everything_again_and_empties_what_is_left_over(native, picture):
+def kept(topic, payload=b"{}", retain=True):
+    return Arrived(f"{ROOT}/{topic}", payload, retain, 1, WALL_MS)
+
+
+def test_a_new_connection_is_told_everything_and_what_the_broker_kept_too_long_is_emptied(native, picture):
     alarm = Alarm(ROW, AlarmState.UNACK, 81.0, T0)
     first = native.messages(picture(T0, alarms=(alarm,)), T0)
-    native.reset([f"{ROOT}/alarm/pod_flow_low", f"{ROOT}/alarm/ghost"])
+    native.connected(WALL_MS)
+    for arrived in (kept("alarm/pod_flow_low"), kept("alarm/ghost"), kept("alarm/live", retain=False)):
+        assert native.received(arrived, T0 + 1) == []
     second = native.messages(picture(T0 + 1, alarms=(alarm,)), T0 + 1)
-    assert set(topics(second)) == {*topics(first), "alarm/ghost"}
+    assert set(topics(second)) == {*topics(first), "alarm/ghost", "status"}
+    assert json.loads(second[0].payload)["state"] == "online"
     assert topics(second)["alarm/ghost"].payload == b""
     assert topics(second)["alarm/ghost"].retain
     assert native.messages(picture(T0 + 1.2, alarms=(alarm,)), T0 + 1.2) == []
+    native.received(kept("alarm/slow_to_come"), T0 + 1.3)
+    third = topics(native.messages(picture(T0 + 1.4, alarms=(alarm,)), T0 + 1.4))
+    assert third["alarm/slow_to_come"].payload == b""
+    assert set(third) == {"alarm/slow_to_come", "alarms"}
+
+
+def test_a_document_of_a_device_that_comes_late_goes_to_the_history(native):
+    late = native.late(Message(f"{ROOT}/dev/pump_1", b"{}"))
+    assert (late.topic, late.retain, late.payload) == (f"{ROOT}/hist/pump_1", False, b"{}")
 
 
 def test_alarm_record(native, picture):
-    alarm = Alarm(ROW, AlarmState.UNACK, 81.234, T0 - 3, occurrence=4)
+    alarm = Alarm(ROW, AlarmState.UNACK, 81.234, T0 - 3, occurrence=4, boot=17)
     record = body(native.messages(picture(T0, alarms=(alarm,)), T0), "alarm/pod_flow_low")
     assert record == {
         "ts": WALL_MS, "boot": 17, "id": "pod_flow_low", "occ": "17-4", "point": "pod/flow_ratio",
         "title": "TCS flow below need", "priority": "critical", "severity": 900, "state": "B", "state_no": 2,
         "active": True, "acked": False, "test": "below", "value": 81.2, "limit": 90.0, "hysteresis": 5.0, "unit": "%",
         "t_active": WALL_MS - 3000, "t_rtn": None, "t_ack": None, "ack_by": "", "count": 1,
+        "latched": False, "first_out": False, "cause": "", "chattering": False, "until": None, "by": "", "reason": "",
         "consequence": "hot", "action": "look",
     }  # fmt: skip
 
@@ -201,7 +220,7 @@ def test_alarm_summary(native, picture):
         Alarm(LEAK, AlarmState.RTN_UNACK, True, T0 - 5, T0 - 1),
     )
     summary = body(native.messages(picture(T0, alarms=alarms), T0), "alarms")
-    assert summary["state"] == {"B": 0, "C": 1, "D": 1}
+    assert summary["state"] == {"B": 0, "C": 1, "D": 1, "E": 0, "F": 0, "G": 0}
     assert summary["priority"] == {"critical": 1, "high": 1, "medium": 0, "low": 0}
     assert (summary["total"], summary["active"], summary["unacked"]) == (2, 1, 1)
     assert summary["newest"] == {"id": "leak_1_wet", "title": "Leak", "priority": "high", "t_active": WALL_MS - 5000}
@@ -248,14 +267,14 @@ def test_a_set_clock_corrects_every_time_told(native, picture):
 
 
 def test_status(native):
-    message = native.status("lost", WALL_MS, 17)
+    message = native.will(WALL_MS)
     assert message.topic == f"{ROOT}/status"
     assert json.loads(message.payload) == {"state": "lost", "ts": WALL_MS, "boot": 17, "ver": "0.1.0"}
 
 
 def test_every_topic_is_in_the_table(native, picture):
     alarm = Alarm(ROW, AlarmState.UNACK, 81.0, T0)
-    messages = [*native.messages(picture(T0, alarms=(alarm,)), T0), native.status("online", WALL_MS, 17)]
+    messages = [*native.messages(picture(T0, alarms=(alarm,)), T0), native.status("online", WALL_MS)]
     told = {(m.topic.removeprefix(f"{ROOT}/").split("/")[0], m.topic.count("/"), m.qos, m.retain) for m in messages}
     depth = ROOT.count("/")
     assert told == {(d.topic.split("/")[1], d.topic.count("/") + depth, d.qos, d.retain) for d in DOCUMENTS}
@@ -316,9 +335,9 @@ def test_docs_show_documents_with_the_keys_they_have(native, picture):
     text = (Path(__file__).parents[2] / "docs" / "mqtt.md").read_text()
     blocks = [json.loads(block.split("```")[0]) for block in text.split("```json")[1:]]
     alarm = Alarm(ROW, AlarmState.UNACK, 81.0, T0)
-    messages = [native.status("online", WALL_MS, 17), *native.messages(picture(T0, alarms=(alarm,)), T0)]
+    messages = [native.status("online", WALL_MS), *native.messages(picture(T0, alarms=(alarm,)), T0)]
     told = [
         body(messages, topic) for topic in ("status", "meta", "state", "dev/pump_1", "alarm/pod_flow_low", "alarms")
     ]
-    shown = [block for block in blocks if "dev" not in block]
+    shown = [block for block in blocks if "dev" not in block and "event" not in block]
     assert [list(block) for block in shown] == [list(document) for document in told]

@@ -1,0 +1,115 @@
+"""Keys that break the bench: the menu by itself, and the demo on a real pseudo-terminal."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from hil.desk import Fault, FaultError, Standing
+from hil.keyboard import Menu
+
+
+class Recorded:
+    """Faults as the menu needs them, of an enclosure of two pumps."""
+
+    def __init__(self) -> None:
+        self.acting: list[Standing] = []
+
+    def catalogue(self) -> Sequence[Fault]:
+        return (
+            Fault("pump.trip", "trips", tuple(f"pump_{number}" for number in range(1, 13))),
+            Fault("load.step", "asks", ("racks",), "%", 0, 110, 100),
+            Fault("point.spoil", "holds rubbish", ("a.b",), "choice", default="nan", choices=("ffff", "nan")),
+        )
+
+    def standing(self) -> Sequence[Standing]:
+        return tuple(self.acting)
+
+    async def inject(self, name: str, target: str, value: float | str | None) -> None:
+        if isinstance(value, float) and value > 110:
+            raise FaultError("load.step: allowed: 0 to 110 %")
+        self.acting.append(Standing(name, target, value))
+
+    async def heal(self, name: str = "", target: str = "") -> None:
+        self.acting = [item for item in self.acting if name and (item.name, item.target) != (name, target)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "acting", "told"),
+    [
+        ("f12", [Standing("pump.trip", "pump_2", None)], "caused pump.trip pump_2"),
+        ("f1n3", [Standing("pump.trip", "pump_12", None)], "caused pump.trip pump_12"),
+        ("f2\r", [Standing("load.step", "racks", None)], "caused load.step racks"),
+        ("f235\x7f0\r", [Standing("load.step", "racks", 30.0)], "caused load.step racks"),
+        ("f32", [Standing("point.spoil", "a.b", "nan")], "caused point.spoil a.b"),
+        ("f2999\r", [], "load.step: allowed: 0 to 110 %"),
+        ("f2--\r", [], "'--' is no number"),
+        ("f1\x1b2", [], ""),
+        ("f9", [], ""),
+        ("f12f11h1", [Standing("pump.trip", "pump_1", None)], "healed pump.trip pump_2"),
+        ("f12f11H", [], "all healed"),
+        ("h", [], "no fault acts"),
+    ],
+)
+async def test_keys_lead_through_the_menu(typed: str, acting: list[Standing], told: str) -> None:
+    faults = Recorded()
+    menu = Menu(faults)
+    for key in typed:
+        await menu.key(key)
+    assert faults.acting == acting
+    assert menu.told == told
+
+
+async def test_the_menu_says_what_may_be_pressed() -> None:
+    menu = Menu(Recorded())
+    assert "f cause a fault" in menu.lines[0]
+    await menu.key("f")
+    assert menu.lines[0].startswith("1 pump.trip")
+    await menu.key("2")
+    assert "0 to 110" in menu.lines[0]
+
+
+@pytest.mark.slow
+def test_the_demo_takes_keys_on_a_terminal_and_leaves_it_as_it_was() -> None:
+    master, slave = pty.openpty()
+    before = termios.tcgetattr(slave)
+    command = (sys.executable, "-m", "hil", "demo")
+    environ = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "100", "LINES": "50"}
+    with subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, env=environ) as process:
+        try:
+            assert "f cause a fault" in shown(master, "Ctrl-C ends", 40)
+            shown(master, "STARTUP", 40)
+            for key, answer in (
+                ("f", "pump.trip"),
+                ("1", "1 pump_1"),
+                ("2", "caused pump.trip pump_2"),
+                ("H", "all healed"),
+            ):
+                os.write(master, key.encode())
+                shown(master, answer, 10)
+        finally:
+            process.send_signal(signal.SIGINT)
+            shown(master, "demo: mode=", 30)
+            assert process.wait(30) == 0
+    assert termios.tcgetattr(slave) == before
+    os.close(master)
+    os.close(slave)
+
+
+def shown(master: int, text: str, within_s: float) -> str:
+    """Return what the terminal has shown, when ``text`` is in it."""
+    seen, end = "", time.monotonic() + within_s
+    while text not in seen:
+        assert select.select([master], [], [], max(0.0, end - time.monotonic()))[0], f"{text!r} not in:\n{seen}"
+        seen += re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", os.read(master, 65536).decode(errors="replace"))
+    return seen
