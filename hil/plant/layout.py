@@ -146,7 +146,7 @@ def _neutral(x: Numbers, layout: Layout) -> None:
     for first in (at.VALVE_COMMAND, at.VALVE_POSITION, at.VALVE_FEEDBACK):
         x[first + 1 : first + at.VALVES] = 1.0
     for slot in (
-        at.STRAINER, at.FOULING, at.DRY_AUTO, at.DRY_CAPACITY, at.ROOM_FANS, at.DOOR_VALVE, at.BUS_LIVE, at.THROTTLES,
+        at.STRAINER, at.FOULING, at.DRY_CAPACITY, at.ROOM_FANS, at.DOOR_VALVE, at.BUS_LIVE, at.THROTTLES,
         at.BATTERY_DERATE, at.GENERATOR_AUTO, at.CONTROLLER_POWERED, at.CLUSTER_CAP,
     ):  # fmt: skip
         x[slot] = 1.0
