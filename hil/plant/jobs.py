@@ -98,6 +98,8 @@ def step_jobs(x: Numbers, streams: Words, dt: float) -> None:
     profile = int(x[at.JOB_PROFILE])
     if profile in (TRAINING, RANDOM):
         x[at.JOB_LEFT_S] -= dt
+        if profile == TRAINING and x[at.JOB_PHASE] == RUNNING:
+            x[at.JOB_LEFT_S] = min(x[at.JOB_LEFT_S], x[at.JOB_EVERY_S])
         if x[at.JOB_LEFT_S] <= 0:
             next_phase(x, streams)
     demanded = 0.0

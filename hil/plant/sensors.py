@@ -70,7 +70,7 @@ def measured(x: Numbers, k: int, streams: Words) -> float:
 @kernel
 def quantised(value: float, quantum: float) -> float:
     """Return a value as a device of this resolution shows it."""
-    return round(value / quantum) * quantum if quantum > 0 else value
+    return value if quantum == 0 or math.isnan(value) else round(value / quantum) * quantum
 
 
 @kernel
