@@ -1,4 +1,4 @@
-"""podkeeper run | check | console | profiles import | profiles lint; the tools of the field bus are in tools/cli."""
+"""podkeeper run | check | schemas | console | profiles import | profiles lint; the bus tools are in tools/cli."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from controller.config.problems import ConfigError
 from controller.config.profile import DeviceClass, load_profile
 from controller.console.client import attach
 from controller.fieldbus.admission import Admitted, admitted, page
+from controller.northbound.schemas import SCHEMAS, document
 from controller.service import Service, precise_loop
 from controller.tools import cli as tools
 from controller.tools.cli import DEFAULT_CONFIG, EXIT_PROBLEMS
@@ -49,6 +50,16 @@ def check(config: Annotated[Path, typer.Argument(metavar="ENCLOSURE.toml")]) -> 
 def console(socket: Annotated[Path, typer.Option(help="Socket of the running service.")] = DEFAULT_SOCKET) -> None:
     """Attach a technician's console to the running service."""
     sys.exit(attach(socket))
+
+
+@app.command()
+def schemas(topic: Annotated[str, typer.Argument(help="Such as {r}/state; all if left out.")] = "") -> None:
+    """Print the JSON Schemas of the documents that are published over MQTT, by topic."""
+    if topic and topic not in SCHEMAS:
+        typer.echo(f"no such topic: {topic}; there are: {', '.join(SCHEMAS)}", err=True)
+        raise typer.Exit(EXIT_PROBLEMS)
+    found = document(topic) if topic else {name: document(name) for name in SCHEMAS}
+    typer.echo(json.dumps(found, indent=2))
 
 
 @profiles.command("import")

@@ -23,14 +23,17 @@ from controller.console.server import serve
 from controller.console.tty import serve_tty
 from controller.core.commands import Command, Operation, Outcome
 from controller.core.engine import Effects, Engine, View
-from controller.core.pod import Pod
+from controller.core.pod import LINK_DEVICE, Pod
 from controller.core.points import Point, Reading, good
 from controller.fieldbus.bus import BusWorker
 from controller.fieldbus.door import door_of, serve_door
 from controller.fieldbus.frames import Request
 from controller.fieldbus.guard import needed_points, objection, owned_points
+from controller.northbound.journal import Journal
 from controller.northbound.link import Link
 from controller.northbound.native import Native
+from controller.northbound.outbox import Outbox
+from controller.northbound.publisher import Message
 from controller.northbound.snapshot import snapshot
 from controller.store import Store
 from controller.systemd import Notifier
@@ -43,6 +46,7 @@ CANCEL_AGAIN_S = 1.0  # a library may swallow a cancel; it is said again
 EDGE_RESTART_S = 5.0
 RECENT_S = 600.0  # how long a late scan or a failed edge keeps its alarm up
 RECENT_MAX = 1000
+FAULTS_LOGGED_EVERY = 1000
 FAREWELL_S = 3.0  # how long a stopping controller may take to say so to its broker
 
 Edge = Callable[[], Awaitable[None]]
@@ -80,8 +84,10 @@ class Service:
         for worker in self._workers:
             worker.tools.kept = needed_points(plan.pod)
         self._writers = {point: worker for worker in self._workers for point in worker.points}
-        self._link = Link(plan.mqtt, Native(plan, self.about["version"], boot=self._boot), clock=self._clock)
-        self._notifier = Notifier(os.environ if environ is None else environ)
+        self._journal = Journal(plan.native.root, self._boot)
+        self._environ = os.environ if environ is None else environ
+        self._links = [self._link(name) for name in plan.links]
+        self._notifier = Notifier(self._environ)
         self._commands: dict[Command, asyncio.Future[Outcome]] = {}
         self._view: View | None = None
         self._saved: dict[str, object] = {}
@@ -126,9 +132,7 @@ class Service:
 
     def links(self) -> Mapping[str, str]:
         """Return how each link to the outside stands, and what went wrong on each bus, in words."""
-        link = self._link
-        state = f"connected, MQTT {link.protocol}" if link.connected else f"not connected: {link.last_error}"
-        words = {"mqtt": f"{state}; {link.published} published, {link.dropped} dropped, {link.connects} connects"}
+        words = {f"mqtt {link.name}": link.in_words() for link in self._links}
         return words | {worker.name: told for worker in self._workers if (told := worker.in_words())}
 
     # What tools see of it (fieldbus.door.Host).
@@ -151,16 +155,23 @@ class Service:
         gc.collect()
         gc.freeze()  # the plan and the imports live as long as the process: keep them out of every collection
         _log.info("started", boot=self._boot, **self.about)
+        self._tell_links([self._journal.noted("start", "controller", self._clock.wall_ms(), self.about)])
         async with asyncio.TaskGroup() as group:
             tasks = {name: group.create_task(self._kept_up(name, edge), name=name) for name, edge in self._edges()}
             await self._scan_until(stopping)
             self._notifier.stopping()
-            self._link.close()
-            await asyncio.wait({tasks["mqtt"]}, timeout=FAREWELL_S)
+            self._tell_links([self._journal.noted("stop", "controller", self._clock.wall_ms())])
+            for link in self._links:
+                link.close()
+            if self._links:
+                await asyncio.wait({tasks[f"mqtt {link.name}"] for link in self._links}, timeout=FAREWELL_S)
             while left := [task for task in tasks.values() if not task.done()]:
                 for task in left:
                     task.cancel()
                 await asyncio.wait(left, timeout=CANCEL_AGAIN_S)
+        for link in self._links:
+            if link.outbox:
+                link.outbox.close()
         self._store.close()
         self._notifier.close()
         _log.info("stopped; equipment is left as it is")
@@ -169,7 +180,8 @@ class Service:
         console = self._plan.console
         for worker in self._workers:
             yield f"bus {worker.name}", worker.run
-        yield "mqtt", self._link.run
+        for link in self._links:
+            yield f"mqtt {link.name}", link.run
         yield "console", partial(serve, Path(console.socket), self)
         yield "tools", partial(serve_door, door_of(console.socket), self)
         if console.tty:
@@ -231,12 +243,40 @@ class Service:
                 "command", principal=command.principal, operation=command.operation, target=command.target,
                 accepted=answer.accepted, code=answer.code,
             )  # fmt: skip
+            self._tell_links([self._journal.command(command, answer, self._clock.wall_ms())])
             if not future.done():
                 future.set_result(answer)
         self._tell(effects)
-        self._link.scan(snapshot(effects.view, self._clock.wall_ms(), self._boot), now)
+        self._publish(effects, now)
         if self._scans == 1:
             self._notifier.ready()
+
+    def _link(self, name: str) -> Link:
+        """Return one link with its publisher and its outbox."""
+        plan, settings = self._plan, self._plan.links[name]
+        folder = self._environ.get("CREDENTIALS_DIRECTORY")
+        outbox = Outbox(plan.state_dir / f"outbox-{name}.sqlite", settings.outbox) if settings.outbox else None
+        publisher = Native(plan, self.about["version"], boot=self._boot)
+        credentials = Path(folder) if folder else None
+        return Link(settings, publisher, name=name, outbox=outbox, credentials=credentials, clock=self._clock)
+
+    def _publish(self, effects: Effects, now: float) -> None:
+        """Let every link see this scan. What goes wrong there is a fault of that link alone."""
+        picture = snapshot(effects.view, self._clock.wall_ms(), self._boot)
+        moved = [self._journal.moved(effects.transition, picture)] if effects.transition else []
+        self._tell_links([*moved, *self._journal.alarms(effects.alarms, picture)])
+        for link in self._links:
+            try:
+                link.scan(picture, now)
+            except Exception:
+                self._edge_faults += 1
+                self._recent_faults.append(now)
+                if self._edge_faults % FAULTS_LOGGED_EVERY == 1:
+                    _log.exception("a publisher failed", link=link.name, faults=self._edge_faults)
+
+    def _tell_links(self, events: list[Message]) -> None:
+        for link in self._links:
+            link.offer(events)
 
     def _tell(self, effects: Effects) -> None:
         """Log what happened in this scan; nothing is logged when nothing happened."""
@@ -266,6 +306,9 @@ class Service:
             "scan_time": round(1000 * took_s, 2),
             "edge_faults": self._edge_faults,
         }
+        for link in self._links:
+            points = link.readings(now)
+            self._inbox.update({f"{LINK_DEVICE}{link.name}.{name}": good(value, now) for name, value in points.items()})
         self._inbox["controller.store_failing"] = good(bool(self._store.problem), now)
         self._inbox.update({f"controller.{name}": good(float(value), now) for name, value in numbers.items()})
 

@@ -27,6 +27,8 @@ from controller.core.assess import COOLING_LOST_PCT  # noqa: E402
 from controller.core.engine import EMERGENCY_OFF, POSTURES, Posture  # noqa: E402
 from controller.core.pod import Pod, alarm_rows, interlock_rows, pod_points  # noqa: E402
 from controller.fieldbus.admission import admitted, page  # noqa: E402
+from controller.northbound.dsx import Dsx  # noqa: E402
+from controller.northbound.schemas import SCHEMAS  # noqa: E402
 
 REFERENCE = ROOT / "profiles" / "enclosures" / "reference-pod.toml"
 PROFILES = ROOT / "profiles" / "devices"
@@ -265,6 +267,33 @@ def _notes(row: Register) -> Iterator[str]:
         yield row.description.rstrip(".")
 
 
+# ---------------------------------------------------------------- mqtt.md, dsx.md
+
+
+def schemas() -> str:
+    """Return a table of the keys that each native document must have, from its schema."""
+    rows = []
+    for topic, schema in SCHEMAS.items():
+        for key in schema["required"]:
+            kind = schema["properties"][key]
+            about = kind.get("description", "")
+            allowed = ", ".join(code(str(value)) for value in kind.get("enum", ()))
+            types = kind.get("type", "one of" if allowed else "any")
+            shown = types if isinstance(types, str) else " or ".join(types)
+            rows.append((code(topic), code(key), shown, allowed or about))
+    return table(("Topic", "Key", "Type", "Allowed"), rows)
+
+
+def dsx_objects() -> str:
+    """Return what the reference pod publishes in the DSX contract, counted by object and point type."""
+    counts: dict[tuple[str, str], int] = {}
+    for tag in Dsx(plan()).tags:
+        kind = (tag.object_type, tag.point_type)
+        counts[kind] = counts.get(kind, 0) + 1
+    rows = ((code(kind), code(point), str(count)) for (kind, point), count in sorted(counts.items()))
+    return table(("Object", "Point type", "In the reference pod"), rows)
+
+
 # ---------------------------------------------------------------- writing
 
 PARTS: Mapping[str, Callable[[], str]] = {
@@ -278,6 +307,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "alarms": alarm_table,
     "interlocks": interlock_table,
     "points": point_tables,
+    "schemas": schemas,
+    "dsx-objects": dsx_objects,
 }
 
 

@@ -1,4 +1,4 @@
-"""Command line of the bench: ``python -m hil demo``, ``report`` and ``compare``."""
+"""Command line of the bench: ``python -m hil demo``, ``report``, ``compare`` and ``procedure``."""
 
 from __future__ import annotations
 

@@ -9,12 +9,19 @@ import websockets
 from amqtt.adapters import WebSocketsReader, WebSocketsWriter
 from amqtt.broker import Broker as Amqtt
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from hil.wire.tcp import LOOPBACK
 
 LISTENER, PAGES = "default", "pages"
 PLUGINS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
 MESSAGE_BYTES_MAX = 65_536
+
+
+def _not_a_page_gone(record: logging.LogRecord) -> bool:
+    """Return False for what the broker tells when a browser leaves while a message is on its way to it."""
+    error = record.exc_info[1] if record.exc_info else None
+    return not isinstance(error, ConnectionClosed)
 
 
 class Broker:
@@ -28,6 +35,7 @@ class Broker:
         """Listen on ``port`` (0: a free one) and return it."""
         for name in ("amqtt", "transitions"):
             logging.getLogger(name).setLevel(logging.ERROR)
+        logging.getLogger("amqtt.broker").addFilter(_not_a_page_gone)
         self._broker = Amqtt(
             {
                 "listeners": {

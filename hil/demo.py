@@ -21,6 +21,7 @@ from hil.desk import Desk
 from hil.keyboard import Menu, keys
 from hil.monitor import Monitor, Picture
 from hil.page.server import Page, served
+from hil.procedures.run import add_commands as add_procedure_commands
 from hil.report import add_commands as add_report_commands
 from hil.runner import REFERENCE_POD, STOP_MAX_S, Bench
 from hil.runs import add_commands as add_run_commands
@@ -61,8 +62,8 @@ class Controls:
     menu: Menu
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line of the bench and return its exit code."""
+def command_line() -> argparse.ArgumentParser:
+    """Return the command line of the bench."""
     parser = argparse.ArgumentParser(prog="python -m hil", description="The bench of Podkeeper.")
     commands = parser.add_subparsers(dest="command", required=True)
     demo = commands.add_parser("demo", help="run a whole emulated pod with its controller")
@@ -72,7 +73,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     demo.set_defaults(run=_demo)
     add_report_commands(commands)
     add_run_commands(commands)
-    options = parser.parse_args(arguments)
+    add_procedure_commands(commands)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line of the bench and return its exit code."""
+    options = command_line().parse_args(arguments)
     code: int = options.run(options)
     return code
 

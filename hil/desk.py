@@ -24,7 +24,14 @@ class FaultError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row of the catalogue. ``unit`` None: it takes no value; else ``low`` to ``high``, where they are known."""
+    """One row of the catalogue.
+
+    Attributes:
+        unit: of its value; None for a fault that takes none.
+        low, high: what the value may be, where that is known.
+        default: the value when none is given; None if one must be.
+        choices: the words of which the value is one; empty for a number.
+    """
 
     name: str
     text: str
@@ -32,7 +39,15 @@ class Fault:
     unit: str | None = None
     low: float = -math.inf
     high: float = math.inf
-    default: float | None = None
+    default: float | str | None = None
+    choices: tuple[str, ...] = ()
+
+    @property
+    def allowed(self) -> str:
+        """Return what its value may be, in words."""
+        if self.unit is None:
+            return "none"
+        return ", ".join(self.choices) or f"{self.low:g} to {self.high:g} {self.unit}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +56,7 @@ class Standing:
 
     name: str
     target: str
-    value: float | None
+    value: float | str | None
 
 
 class Faults(Protocol):
@@ -53,7 +68,7 @@ class Faults(Protocol):
     def standing(self) -> Sequence[Standing]:
         """Return the faults that act now, the oldest first."""
 
-    async def inject(self, name: str, target: str, value: float | None) -> None:
+    async def inject(self, name: str, target: str, value: float | str | None) -> None:
         """Cause a fault. Raises FaultError: no such name or target, or a value that is not allowed."""
 
     async def heal(self, name: str = "", target: str = "") -> None:
@@ -75,7 +90,7 @@ class Desk:
     def standing(self) -> Sequence[Standing]:
         return tuple(self._standing.values())
 
-    async def inject(self, name: str, target: str, value: float | None) -> None:
+    async def inject(self, name: str, target: str, value: float | str | None) -> None:
         row = self._row(name)
         if target not in row.targets:
             raise FaultError(f"{name}: target {target!r}; allowed: {', '.join(row.targets)}")
@@ -101,7 +116,7 @@ class Desk:
             raise FaultError(f"fault {name!r}; allowed: {', '.join(self._rows)}")
         return self._rows[name]
 
-    async def _act(self, name: str, target: str, value: float | None, *, on: bool) -> None:
+    async def _act(self, name: str, target: str, value: float | str | None, *, on: bool) -> None:
         bench = self._bench
         match name:
             case "pump.trip" | "chiller.trip":
@@ -111,7 +126,7 @@ class Desk:
             case "device.silent":
                 bench.silence(target, silent=on)
             case "device.exception":
-                bench.exception(target, int(value or 0) if on else 0)
+                bench.exception(target, int(float(value or 0)) if on else 0)
             case "wire.unplugged":
                 await (bench.unplug(target) if on else bench.replug(target))
             case "sensor.stuck_at" | "contact.made":
@@ -119,23 +134,23 @@ class Desk:
                 bench.force(target, held if on else None)
             case "load.step":
                 for rack in bench.plant.racks:
-                    rack.load = (value or 0.0) / 100 if on else self._load
+                    rack.load = float(value or 0.0) / 100 if on else self._load
 
 
-def judged(row: Fault, value: float | None) -> float | None:
+def judged(row: Fault, value: float | str | None) -> float | str | None:
     """Return the value a fault takes.
 
     Raises:
         FaultError: it takes none, needs one, or needs another.
     """
-    if row.unit is None:
-        if value is not None:
-            raise FaultError(f"{row.name}: value {value:g}; allowed: none")
-        return None
-    value = row.default if value is None else value
-    if value is None or not math.isfinite(value) or not row.low <= value <= row.high:
-        raise FaultError(f"{row.name}: value {value}; allowed: {row.low:g} to {row.high:g} {row.unit}")
-    return value
+    given = row.default if value is None else value
+    if row.unit is None or row.choices:
+        fits = given is None if row.unit is None else given in row.choices
+    else:
+        fits = isinstance(given, float | int) and math.isfinite(given) and row.low <= given <= row.high
+    if not fits:
+        raise FaultError(f"{row.name}: value {given}; allowed: {row.allowed}")
+    return given
 
 
 def machine_of(bench: Bench, name: str) -> Drive | Chiller:

@@ -61,6 +61,8 @@ class Menu:
             return [f"{row.name:18} {row.text}" for row in self.faults.catalogue()]
         if self._step == "target" and self._fault:
             return list(self._fault.targets)
+        if self._step == "choice" and self._fault:
+            return list(self._fault.choices)
         return [f"{item.name} {item.target}" for item in self._standing]
 
     async def key(self, key: str) -> None:
@@ -111,7 +113,9 @@ class Menu:
             if self._fault.unit is None:
                 await self._inject(None)
             else:
-                self._open("value")
+                self._open("choice" if self._fault.choices else "value")
+        elif self._step == "choice" and self._fault:
+            await self._inject(self._fault.choices[index])
         elif self._step == "heal":
             item = self._standing[index]
             self._open("")
@@ -133,7 +137,7 @@ class Menu:
         elif (key.isdigit() or key in ".-") and len(self._typed) < TYPED_MAX:
             self._typed += key
 
-    async def _inject(self, value: float | None) -> None:
+    async def _inject(self, value: float | str | None) -> None:
         assert self._fault is not None
         name, target = self._fault.name, self._target
         self._open("")

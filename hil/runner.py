@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -31,6 +32,7 @@ from hil.wire.tcp import LOOPBACK, TcpBus
 REFERENCE_POD = Path(__file__).parents[1] / "profiles" / "enclosures" / "reference-pod.toml"
 BEHIND_MAX_S = 1.0  # a plant that lags more than this drops the time: the machine was asleep or far too busy
 STOP_MAX_S = 20.0
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STDERR_LINES = 20
 STDERR_LINE_BYTES = 65536
 
@@ -103,7 +105,7 @@ class Bench:
 
     @property
     def root(self) -> str:
-        return self.plan.mqtt.root
+        return self.plan.native.root
 
     def _first_plan(self) -> Plan:
         """Return the plan before ports are known, so that every override has been checked."""
@@ -130,7 +132,7 @@ class Bench:
             else:
                 buses[name] = {"host": bus.host, "port": bus.port}
         mqtt = {"host": LOOPBACK, "port": self.mqtt_port, "protocol": "3.1.1"}  # all the embedded broker speaks
-        return {"buses": buses, "mqtt": mqtt}
+        return {"buses": buses, "links": {"native": mqtt}}
 
     # ------------------------------------------------------------ life
 
@@ -235,6 +237,7 @@ class Bench:
             stdout=DEVNULL,
             stderr=PIPE,
             limit=STDERR_LINE_BYTES,
+            preexec_fn=_die_with_parent,  # a bench that is killed leaves no controller on ptys that others get next
             start_new_session=True,  # Ctrl-C on the terminal is for the bench, which then sends SIGTERM
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )
@@ -305,6 +308,11 @@ def toml_lines(tables: Mapping[str, Any], above: tuple[str, ...] = ()) -> list[s
         if isinstance(value, Mapping):
             lines += toml_lines(value, (*above, key))
     return lines
+
+
+def _die_with_parent() -> None:
+    """Run in the child before the program starts: have it killed when its bench ends in whatever way (Linux)."""
+    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def free_port() -> int:

@@ -40,6 +40,8 @@ UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_c": (-40, 120),
     "_k": (0, 60),
 }
+Credential = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class Table:
@@ -136,16 +138,62 @@ class Device(Strict):
     points: dict[Name, Row] = Field(default_factory=dict)
 
 
-class Mqtt(Strict):
-    """The link to the facility."""
+class Tls(Strict):
+    """TLS towards a broker: names of credentials in $CREDENTIALS_DIRECTORY, never paths.
 
+    ``ca`` is the only authority that is believed; ``certificate`` and ``key`` are shown to a broker that asks for them.
+    """
+
+    ca: Credential
+    certificate: Credential | None = None
+    key: Credential | None = None
+
+    @model_validator(mode="after")
+    def _both(self) -> Self:
+        if (self.certificate is None) != (self.key is None):
+            raise misplaced("key" if self.key is None else "certificate", "required: a certificate and its key")
+        return self
+
+
+class OutboxLimits(Strict):
+    """What one link keeps on disk while its broker can't be reached.
+
+    ``every_s`` is the least time between two kept telemetry messages of one topic; 0 keeps all.
+    """
+
+    max_mib: Annotated[int, Field(ge=1, le=4096)]
+    max_age_h: Annotated[int, Field(ge=1, le=720)]
+    every_s: Annotated[float, Field(ge=0, le=3600)]
+    drain_per_s: Annotated[int, Field(ge=1, le=1000)]
+
+
+class LinkSettings(Strict):
+    """One connection to one broker, and who speaks over it."""
+
+    publisher: Literal["native"]
     host: str
     port: Annotated[int, Field(ge=1, le=65535)]
-    root: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,48}(/[A-Za-z0-9_-]{1,48}){0,7}$")]
     keepalive_s: Annotated[int, Field(ge=5, le=300)]
     client_id: Identifier
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
     username: str = ""
+    password: Credential | None = None
+    tls: Tls | None = None
+    outbox: OutboxLimits | None = None
+
+    @model_validator(mode="after")
+    def _safe(self) -> Self:
+        if self.password is not None and not self.username:
+            raise misplaced("username", "required with a password")
+        if self.password is not None and self.tls is None and self.host not in LOOPBACK:
+            raise misplaced("tls", "required: a password may leave this machine only encrypted")
+        return self
+
+
+class NativeSettings(Strict):
+    """The native tree; ``root`` is the beginning of each of its topics."""
+
+    root: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]{1,48}(/[A-Za-z0-9_-]{1,48}){0,7}$")]
 
 
 class Console(Strict):
@@ -182,7 +230,8 @@ class Enclosure(Strict):
     racks: dict[Name, Annotated[Rack, Table]]
     protection: Annotated[interlocks.Protection, Table]
     startup: Annotated[modes.StartupTimes, Table]
-    mqtt: Mqtt
+    native: NativeSettings
+    links: dict[Name, LinkSettings]
     console: Console
     dsx: DsxSettings | None = None
     sparkplug: SparkplugSettings | None = None

@@ -13,11 +13,19 @@ from typing import Any
 from pydantic import ValidationError
 
 from controller.config.adapters import DsxSettings, HomeAssistantSettings, SparkplugSettings
-from controller.config.enclosure import Bus, Console, Device, Enclosure, Mqtt, read_enclosure
+from controller.config.enclosure import (
+    Bus,
+    Console,
+    Device,
+    Enclosure,
+    LinkSettings,
+    NativeSettings,
+    read_enclosure,
+)
 from controller.config.problems import ConfigError, Document, Location, Problem
 from controller.config.profile import Profile, Row, load_profile
 from controller.core import interlocks, loops
-from controller.core.pod import Expected, Heartbeat, Pod
+from controller.core.pod import LINK_DEVICE, Expected, Heartbeat, Pod
 from controller.core.points import Kind, Point
 from controller.core.power import Power, Rack
 
@@ -72,7 +80,8 @@ class Plan:
     state_dir: Path
     buses: tuple[BusPlan, ...]
     pod: Pod
-    mqtt: Mqtt
+    native: NativeSettings
+    links: Mapping[str, LinkSettings]
     console: Console
     dsx: DsxSettings | None = None
     sparkplug: SparkplugSettings | None = None
@@ -155,8 +164,8 @@ def _device_problems(document: Document, profiles: Mapping[str, Profile]) -> Ite
     for device, table in _tables(document.data, "devices").items():
         here: Location = ("devices", device)
         bus, unit = table.get("bus"), table.get("unit")
-        if device in names or device in RESERVED_DEVICES:
-            yield document.problem((*here, "profile"), device, "this name is taken by a bus or by the pod itself")
+        if device in names or device in RESERVED_DEVICES or device.startswith(LINK_DEVICE):
+            yield document.problem((*here, "profile"), device, "this name is taken by a bus, a link or the pod itself")
         if isinstance(bus, str) and bus not in names:
             yield document.problem((*here, "bus"), bus, f"no such bus; there are: {', '.join(sorted(names))}")
         if isinstance(bus, str) and isinstance(unit, int):
@@ -252,6 +261,7 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         device_bus={device.name: device.bus for device in devices},
         device_class={device.name: device.profile.device_class for device in devices},
         points=points,
+        links=tuple(enclosure.links),
     )
     return Plan(
         name=enclosure.name,
@@ -262,7 +272,8 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         state_dir=Path(enclosure.state_dir),
         buses=buses,
         pod=pod,
-        mqtt=enclosure.mqtt,
+        native=enclosure.native,
+        links=enclosure.links,
         console=enclosure.console,
         dsx=enclosure.dsx,
         sparkplug=enclosure.sparkplug,

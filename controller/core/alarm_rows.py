@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from controller.core.alarm_load import Priority
 from controller.core.alarm_states import AlarmRow
 from controller.core.points import Value
 
@@ -15,7 +16,8 @@ REALARM_S = 3600.0  # an acknowledged critical alarm that still stands asks agai
 class Equipment:
     """What the standard alarms are about: devices by class and bus, and the points that stand for a role.
 
-    ``sources`` names the points that each derived point of the pod is worked out from.
+    ``sources`` names the points that each derived point of the pod is worked out from; ``links`` the pseudo-device of
+    each link.
     """
 
     device_bus: Mapping[str, str]
@@ -29,6 +31,7 @@ class Equipment:
     epo: str
     level_ok: str
     sources: Mapping[str, Sequence[str]]
+    links: Mapping[str, str] = field(default_factory=dict)
 
     def causes(self, derived: str) -> tuple[str, ...]:
         """Return the points that explain why ``derived`` is not known: the loss of a bus it hangs on."""
@@ -42,8 +45,52 @@ def standard_rows(equipment: Equipment) -> list[AlarmRow]:
         *_communication_rows(equipment),
         *_equipment_rows(equipment),
         *_loop_rows(equipment),
+        *_link_rows(equipment),
         *_controller_rows(),
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class LinkCause:
+    """One reason why a link does not do its work: its flag, and what to do about it."""
+
+    flag: str
+    title: str
+    action: str
+    priority: Priority = "medium"
+    on_delay_s: float = 5.0
+    off_delay_s: float = 1.0
+
+
+LINK_CAUSES = (
+    LinkCause(
+        "unreachable", "the broker does not answer",
+        "Check that the broker runs, its host name and port, the network between.", on_delay_s=30.0,
+    ),
+    LinkCause(
+        "certificate", "certificate refused",
+        "The log says whose and why: unknown authority, expired, another host, or ours refused. Renew or replace it.",
+    ),
+    LinkCause(
+        "clock", "the broker's certificate is not valid yet",
+        "Most likely this controller's clock is behind: check the time source; never switch the check off.",
+    ),
+    LinkCause(
+        "credentials", "a key, certificate or password is missing",
+        "Put the credential that the log names in place (LoadCredential of the unit) and restart the service.",
+    ),
+    LinkCause(
+        "refused", "the broker does not let us in",
+        "Check user name and password, or the identity in our certificate, against the broker's own list.",
+    ),
+    LinkCause(
+        "taken_over", "another client uses our client id", "Find the other client; each needs an id of its own.",
+        "high", 0.0, 120.0,
+    ),
+    LinkCause(
+        "denied", "the broker drops what we publish", "Give this controller write access to its topics.", "high",
+    ),
+)  # fmt: skip
 
 
 def _loop_rows(equipment: Equipment) -> Iterable[AlarmRow]:
@@ -196,4 +243,24 @@ def _communication_rows(equipment: Equipment) -> Iterable[AlarmRow]:
             f"{point.replace('.', '_')}_differs", point, "differs", f"{point} is not as commissioned", "high",
             "The device would not react to a lost bus as the pod relies on.",
             f"Set it to {value} on the device, then restart the controller.", limit=value, on_delay_s=1.0,
+        )  # fmt: skip
+
+
+def _link_rows(equipment: Equipment) -> Iterable[AlarmRow]:
+    for link, device in equipment.links.items():
+        for cause in LINK_CAUSES:
+            yield AlarmRow(
+                f"{device}_{cause.flag}", f"{device}.{cause.flag}", "on", f"Link {link}: {cause.title}", cause.priority,
+                "Control is not affected; nobody sees the pod over this link.", cause.action,
+                on_delay_s=cause.on_delay_s, off_delay_s=cause.off_delay_s,
+            )  # fmt: skip
+        yield AlarmRow(
+            f"{device}_losing", f"{device}.recent_lost", "above", f"Link {link}: messages were given up", "medium",
+            "History or events are missing at the other end; the count says how many.",
+            "Restore the link or its speed; enlarge its outbox.", limit=0.5,
+        )  # fmt: skip
+        yield AlarmRow(
+            f"{device}_outbox_failing", f"{device}.outbox_failing", "on", f"Link {link}: its outbox can't be written",
+            "high", "Events are held in memory only: a restart or a long outage loses them.",
+            "Look at the log for the outbox's own words; make room on the disk or replace it.", on_delay_s=2.0,
         )  # fmt: skip

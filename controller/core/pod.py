@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from controller.core import loops, modes
-from controller.core.alarm_rows import Equipment, standard_rows
+from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
 from controller.core.alarm_states import AlarmRow
 from controller.core.interlocks import Output, Protection, Row
 from controller.core.points import Kind, Point, Value
@@ -45,6 +45,18 @@ CONTROLLER_NUMBERS = (
     ("scan_time", "ms", 1.0),
     ("edge_faults", "{count}", 0.0),
     ("recent_edge_faults", "{count}", 0.0),
+)
+LINK_DEVICE = "link_"  # with the link's name, the pseudo-device of its points
+LINK_NUMBERS = (
+    ("connects", 0.0),
+    ("published", 1000.0),
+    ("dropped", 0.0),
+    ("denied", 0.0),
+    ("kept", 100.0),
+    ("kept_bytes", 100_000.0),
+    ("lost", 0.0),
+    ("lost_events", 0.0),
+    ("recent_lost", 0.0),
 )
 
 
@@ -87,6 +99,7 @@ class Pod:
     device_bus: Mapping[str, str]
     device_class: Mapping[str, str]
     points: Mapping[str, Point]
+    links: tuple[str, ...] = ()
 
 
 def pod_points(pod: Pod) -> dict[str, Point]:
@@ -116,6 +129,14 @@ def pod_points(pod: Pod) -> dict[str, Point]:
     points += [Point(device, "comms", Kind.FLAG, max_age_s=float("inf")) for device in pod.device_bus]
     points += [Point(device, "write_fault", Kind.FLAG, max_age_s=float("inf")) for device in written(pod)]
     points += [Point("controller", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in CONTROLLER_NUMBERS]
+    for link in pod.links:
+        device = f"{LINK_DEVICE}{link}"
+        names = ("connected", "outbox_failing", *(cause.flag for cause in LINK_CAUSES))
+        points += [Point(device, name, Kind.FLAG, max_age_s=float("inf")) for name in names]
+        points += [
+            Point(device, name, Kind.NUMBER, "{count}", max_age_s=float("inf"), deadband=band)
+            for name, band in LINK_NUMBERS
+        ]
     return {point.id: point for point in points}
 
 
@@ -183,6 +204,7 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             watched=pod.protection.watched,
             epo=pod.protection.epo,
             level_ok=pod.tcs.level_ok,
+            links={link: f"{LINK_DEVICE}{link}" for link in pod.links},
             sources={
                 "supply_temp": pod.tcs.supply_temps,
                 "flow": (pod.tcs.flow,),

@@ -144,7 +144,7 @@ class Native:
         self._plan = plan
         self._version = version
         self._boot = boot
-        self.root = root or plan.mqtt.root
+        self.root = root or plan.native.root
         points = by_device((*plan.pod.points.values(), *pod_points(plan.pod).values()))
         self._units = {point.id: point.unit for group in points.values() for point in group}
         self._places = {point.id: decimals(point.deadband) for group in points.values() for point in group}

@@ -130,11 +130,11 @@ def payload(timestamp: int, metrics: Iterable[bytes], seq: int | None) -> bytes:
     return b"".join(parts)
 
 
-def decode(data: bytes) -> Payload:
+def decode(data: bytes, metrics_max: int = METRICS_MAX) -> Payload:
     """Return the payload in ``data``.
 
     Raises:
-        ValueError: it is not one, or has more than ``METRICS_MAX`` metrics.
+        ValueError: it is not one, or has more than ``metrics_max`` metrics.
     """
     timestamp = seq = None
     metrics: list[Metric] = []
@@ -143,8 +143,8 @@ def decode(data: bytes) -> Payload:
             timestamp = int(value)
         elif field == 2 and kind == _BYTES:
             metrics.append(_metric(value))  # type: ignore[arg-type]
-            if len(metrics) > METRICS_MAX:
-                raise ValueError(f"more than {METRICS_MAX} metrics")
+            if len(metrics) > metrics_max:
+                raise ValueError(f"more than {metrics_max} metrics")
         elif field == 3 and kind == _VARINT:
             seq = int(value)
     return Payload(timestamp, seq, tuple(metrics))

@@ -12,6 +12,7 @@ from types import ModuleType
 from hil.bench import (
     dead_units,
     fuzz_replies,
+    plant_speed,
     poll_cost,
     report,
     rtu_map,
@@ -35,6 +36,7 @@ MODULES: tuple[ModuleType, ...] = (
     write_latency,
     schedulability,
     tcp_rate,
+    plant_speed,
     fuzz_replies,
 )
 ALONE = {fuzz_replies.NAME}  # taken only when named: its ten minutes change little from day to day

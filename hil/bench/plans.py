@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from controller.config.enclosure import Bus
+from controller.config.enclosure import Bus, NativeSettings
 from controller.config.plan import BusPlan, DevicePlan, Plan, PointPlan, load_plan
 from controller.config.profile import Profile, ProfileTables, Row
 from controller.core.points import Point
@@ -118,5 +118,6 @@ def enclosure(buses: Iterable[BusPlan], mqtt_port: int) -> Plan:
         device_class={device_.name: "remote_io" for device_ in devices},
         points={plan.point.id: plan.point for device_ in devices for plan in device_.points},
     )
-    mqtt = reference.mqtt.model_copy(update={"host": LOOPBACK, "port": mqtt_port, "root": "bench"})
-    return dataclasses.replace(reference, buses=found, pod=pod, mqtt=mqtt)
+    native = NativeSettings(root="bench")
+    link = reference.links["native"].model_copy(update={"host": LOOPBACK, "port": mqtt_port, "outbox": None})
+    return dataclasses.replace(reference, buses=found, pod=pod, native=native, links={"native": link})

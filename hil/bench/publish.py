@@ -87,7 +87,7 @@ class Edge:
 
     def __init__(self, plan: Plan, inbox: Mapping[str, Reading]) -> None:
         self._plan, self._inbox, self._clock = plan, inbox, SystemClock()
-        self.link = Link(plan.mqtt, Native(plan, "bench", boot=BOOT))
+        self.link = Link(plan.links["native"], Native(plan, "bench", boot=BOOT))
         self._points: Mapping[str, Point] = {**plan.pod.points, **pod_points(plan.pod)}
 
     async def run(self) -> None:

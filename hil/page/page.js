@@ -7,7 +7,8 @@ import { Trend } from "./trends.js";
 const GOOD = 0, FORCED = 0x00960000, BAD = 0x80000000, SHOW_MS = 250, SAMPLE_MS = 1000;
 const UNITS = { Cel: "°C", "{count}": "" };
 const PRIORITIES = ["critical", "high", "medium", "low"];
-const STATES = { A: "normal", B: "active, not acknowledged", C: "active, acknowledged", D: "gone, not acknowledged" };
+const STATES = { A: "normal", B: "active, not acknowledged", C: "active, acknowledged", D: "gone, not acknowledged",
+  E: "shelved", G: "out of service" };
 const $ = id => document.getElementById(id);
 
 class Pod {
@@ -46,7 +47,7 @@ class Pod {
   }
 
   alarms() {
-    const rank = alarm => PRIORITIES.indexOf(alarm.priority) + (alarm.active ? 0 : 10);
+    const rank = alarm => PRIORITIES.indexOf(alarm.priority) + (alarm.active && !"EG".includes(alarm.state) ? 0 : 10);
     return [...this.documents].filter(([name]) => name.startsWith("alarm/")).map(([, alarm]) => alarm)
       .sort((one, other) => rank(one) - rank(other) || other.t_active - one.t_active);
   }
@@ -69,7 +70,8 @@ function showAlarms(alarms) {
   $("alarm-rows").replaceChildren(...alarms.map(alarm => {
     const row = document.createElement("tr");
     const acked = alarm.state === "C" || alarm.state === "ACKED";
-    row.className = `${PRIORITIES.includes(alarm.priority) ? alarm.priority : "low"} ${alarm.active ? acked ? "acked" : "unacked" : "gone"}`;
+    const aside = alarm.state === "E" || alarm.state === "G";
+    row.className = `${PRIORITIES.includes(alarm.priority) ? alarm.priority : "low"} ${alarm.active && !aside ? acked ? "acked" : "unacked" : "gone"}`;
     row.dataset.alarm = alarm.id;
     const cells = [0, 1, 2].map(() => row.insertCell());
     const sign = cells[0].appendChild(document.createElement("span"));
@@ -79,7 +81,8 @@ function showAlarms(alarms) {
     cells[1].textContent = STATES[alarm.state] ?? alarm.state;
     const since = cells[1].appendChild(document.createElement("time"));
     since.textContent = alarm.t_active ? new Date(alarm.t_active).toLocaleTimeString("en-GB") : "";
-    cells[2].textContent = alarm.title ?? alarm.id;
+    const marks = [alarm.first_out && "first out", alarm.latched && "waits for reset", alarm.chattering && "chatters", alarm.cause && `caused by ${alarm.cause}`];
+    cells[2].textContent = [alarm.title ?? alarm.id, ...marks.filter(Boolean)].join(" · ");
     const action = cells[2].appendChild(document.createElement("span"));
     action.className = "do";
     action.textContent = alarm.action ?? "";
@@ -105,14 +108,18 @@ class FaultPanel {
     const row = this.rows.get($("fault-name").value);
     $("fault-target").replaceChildren(...row.targets.map(target => new Option(target)));
     $("fault-value-label").hidden = row.unit === null;
-    $("fault-value").value = row.default ?? "";
+    $("fault-choice").replaceChildren(...row.choices.map(word => new Option(word)));
+    $("fault-choice").hidden = !row.choices.length;
+    $("fault-value").hidden = row.choices.length > 0;
+    $("fault-choice").value = $("fault-value").value = row.default ?? "";
     $("fault-unit").textContent = row.unit ?? "";
     $("fault-text").textContent = row.text;
   }
 
   cause() {
-    const name = $("fault-name").value, typed = $("fault-value").value;
-    const value = this.rows.get(name).unit === null || typed === "" ? null : Number(typed);
+    const name = $("fault-name").value, row = this.rows.get(name), typed = $("fault-value").value;
+    const number = row.unit === null || typed === "" ? null : Number(typed);
+    const value = row.choices.length ? $("fault-choice").value : number;
     return this.send("POST", `/faults/${encodeURIComponent(name)}`, { target: $("fault-target").value, value });
   }
 

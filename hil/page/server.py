@@ -111,17 +111,16 @@ def _row(fault: Fault) -> dict[str, Any]:
     return {key: None if value in (math.inf, -math.inf) else value for key, value in asdict(fault).items()}
 
 
-def _aim(request: Request) -> tuple[str, float | None]:
+def _aim(request: Request) -> tuple[str, float | str | None]:
     """Return target and value of a request to cause or heal a fault."""
     document = request.document()
-    unknown = set(document) - {"target", "value"}
     target, value = document.get("target", ""), document.get("value")
-    if unknown or not isinstance(target, str):
-        raise RequestError(HTTPStatus.BAD_REQUEST, 'body: allowed: {"target": text, "value": number or null}')
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise RequestError(HTTPStatus.BAD_REQUEST, "value: allowed: a number or null")
+    if set(document) - {"target", "value"} or not isinstance(target, str):
+        raise RequestError(HTTPStatus.BAD_REQUEST, 'body: allowed: {"target": text, "value": number, text or null}')
+    if isinstance(value, bool) or not isinstance(value, int | float | str | None):
+        raise RequestError(HTTPStatus.BAD_REQUEST, "value: allowed: a number, text or null")
     try:
-        return target, None if value is None else float(value)
+        return target, float(value) if isinstance(value, int) else value
     except OverflowError as error:
         raise RequestError(HTTPStatus.BAD_REQUEST, "value: too large") from error
 
@@ -133,7 +132,7 @@ def layout(plan: Plan) -> dict[str, Any]:
     return {
         "name": plan.name,
         "site": plan.site,
-        "root": plan.mqtt.root,
+        "root": plan.native.root,
         "pumps": pod.tcs.pumps,
         "valve": pod.tcs.valve,
         "fws_pumps": pod.fws.pumps,

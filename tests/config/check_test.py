@@ -50,7 +50,7 @@ def test_an_overlay_with_one_mistake_tells_one() -> None:
 def test_every_mistake_at_once(tmp_path: Path) -> None:
     site = tmp_path / "site.toml"
     site.write_text(
-        f'base = "{REFERENCE}"\n[scan]\nperiod_ms = 1\n[mqtt]\nport = 0\n[tcs]\nflow = "io_1.nothing"\n'
+        f'base = "{REFERENCE}"\n[scan]\nperiod_ms = 1\n[links.native]\nport = 0\n[tcs]\nflow = "io_1.nothing"\n'
         '[devices.pump_1]\nprofile = "nothing"\n[devices.pump_2]\nbus = "nothing"\n'
     )
     with pytest.raises(ConfigError) as caught:
@@ -58,7 +58,7 @@ def test_every_mistake_at_once(tmp_path: Path) -> None:
     places = {(problem.table, problem.key) for problem in caught.value.problems}
     assert places == {
         ("scan", "period_ms"),
-        ("mqtt", "port"),
+        ("links.native", "port"),
         ("tcs", "flow"),
         ("devices.pump_1", "profile"),
         ("devices.pump_2", "bus"),

@@ -74,7 +74,7 @@ class FakeDesk:
         return self.engine.points
 
     def links(self) -> Mapping[str, str]:
-        return {"mqtt": "connected, MQTT 5; 1207 published, 0 dropped, 1 connects"}
+        return {"mqtt native": "connected, MQTT 5; 1207 published, 0 dropped, 1 connects"}
 
     def view(self) -> View | None:
         return self.newest

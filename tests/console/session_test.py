@@ -173,7 +173,7 @@ async def test_links(door: Door) -> None:
     assert fits(text)
     assert "cooling silent: pump_2" in text
     assert "io         DOWN" in text
-    assert "mqtt  connected, MQTT 5; 1207 published" in text
+    assert "mqtt native  connected, MQTT 5; 1207 published" in text
     assert "last scan 0.0 s ago" in text
 
 

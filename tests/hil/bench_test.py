@@ -45,7 +45,7 @@ async def test_site_file_leads_to_every_emulated_device() -> None:
         plan = load_plan(bench.site_file)
         assert plan.pod.autostart
         assert plan.pod.power.rack_stagger_s == SHORT_TIMES["power"]["rack_stagger_s"]
-        assert plan.mqtt.port == bench.mqtt_port
+        assert plan.links["native"].port == bench.mqtt_port
         assert Path(plan.console.socket) == bench.console_socket
         for bus in plan.buses:
             if bus.settings.kind == "tcp":

@@ -29,13 +29,14 @@ class Recorded:
         return (
             Fault("pump.trip", "trips", tuple(f"pump_{number}" for number in range(1, 13))),
             Fault("load.step", "asks", ("racks",), "%", 0, 110, 100),
+            Fault("point.spoil", "holds rubbish", ("a.b",), "choice", default="nan", choices=("ffff", "nan")),
         )
 
     def standing(self) -> Sequence[Standing]:
         return tuple(self.acting)
 
-    async def inject(self, name: str, target: str, value: float | None) -> None:
-        if value is not None and value > 110:
+    async def inject(self, name: str, target: str, value: float | str | None) -> None:
+        if isinstance(value, float) and value > 110:
             raise FaultError("load.step: allowed: 0 to 110 %")
         self.acting.append(Standing(name, target, value))
 
@@ -50,6 +51,7 @@ class Recorded:
         ("f1n3", [Standing("pump.trip", "pump_12", None)], "caused pump.trip pump_12"),
         ("f2\r", [Standing("load.step", "racks", None)], "caused load.step racks"),
         ("f235\x7f0\r", [Standing("load.step", "racks", 30.0)], "caused load.step racks"),
+        ("f32", [Standing("point.spoil", "a.b", "nan")], "caused point.spoil a.b"),
         ("f2999\r", [], "load.step: allowed: 0 to 110 %"),
         ("f2--\r", [], "'--' is no number"),
         ("f1\x1b2", [], ""),

@@ -78,7 +78,8 @@ async def test_faults_are_caused_and_healed_over_http() -> None:
         ("pump.trip", {"target": "pump_9"}, 422, "allowed: pump_1"),
         ("pump.trip", {"target": "pump_1", "value": 3}, 422, "allowed: none"),
         ("load.step", {"target": "racks", "value": 500}, 422, "allowed: 0 to 110 %"),
-        ("load.step", {"target": "racks", "value": "much"}, 400, "a number"),
+        ("load.step", {"target": "racks", "value": "much"}, 422, "allowed: 0 to 110 %"),
+        ("load.step", {"target": "racks", "value": True}, 400, "a number, text or null"),
         ("load.step", {"target": "racks", "value": 10**400}, 400, "too large"),
         ("pump.trip", {"target": ["pump_1"]}, 400, "allowed:"),
         ("pump.trip", {"target": "pump_1", "other": 1}, 400, "allowed:"),
@@ -159,7 +160,9 @@ async def seen(driver: Chrome, what: Callable[[], bool], within_s: float) -> Non
 @needs_browser
 @pytest.mark.peer
 @pytest.mark.slow
-async def test_a_browser_shows_the_pod_its_alarms_and_the_loss_of_the_broker() -> None:
+async def test_a_browser_shows_the_pod_its_alarms_and_the_loss_of_the_broker(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async with running() as (bench, desk, page):
         await bench.start_controller()
         with browser() as driver:
@@ -190,6 +193,7 @@ async def test_a_browser_shows_the_pod_its_alarms_and_the_loss_of_the_broker() -
             bench.broker = None
             await seen(driver, lambda: one("#link") == "not connected", 10)
             assert driver.find_element("tag name", "body").get_attribute("class") == "offline"
+    assert not [record for record in caplog.records if record.name == "amqtt.broker"]
 
 
 TEXTS = "return [...document.querySelectorAll(arguments[0])].map(item => item.textContent)"

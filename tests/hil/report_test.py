@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
@@ -14,8 +15,9 @@ import pytest
 from selenium.webdriver import Chrome
 
 from hil.charts import spread
-from hil.demo import main
+from hil.demo import command_line, main
 from hil.lanes import lanes_of
+from hil.procedures.run import PROCEDURES
 from hil.report import compare_page, index_page, run_page, word_of, write_reports
 from hil.tracefile import Check, Trace, TraceError, read_trace
 from hil.trendlines import POINTS_MAX, decimated
@@ -206,3 +208,13 @@ def test_a_browser_shows_it_whole(name: str, folder: Path, driver: Chrome) -> No
     if name.startswith("B"):
         shown = driver.find_element("css selector", "main table").text
         assert all(check["text"] in shown for check in traces.trace(name)["checks"])
+
+
+def test_the_commands_of_the_documents_are_understood() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "bench.md").read_text()
+    commands = re.findall(r"^python -m hil (.+?)(?:  +#.*)?$", text, re.MULTILINE)
+    assert len(commands) >= 10
+    for command in commands:
+        command_line().parse_args(shlex.split(command))
+    named = {command.split()[1] for command in commands if command.startswith("procedure")}
+    assert named == set(PROCEDURES)

@@ -52,7 +52,7 @@ def main() -> int:
         return 3
     ended: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: ended.append(number))
-    client = publish(site["mqtt"], base["mqtt"]["root"])
+    client = publish(site["links"]["native"], base["native"]["root"])
     print("ready", file=sys.stderr, flush=True)
     while not ended or behaviour == "stubborn":
         time.sleep(0.02)

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from controller.config.enclosure import Mqtt
+from controller.config.enclosure import LinkSettings
 from controller.northbound.link import BACK_OFF_S, Link
 from controller.northbound.publisher import Arrived, Message
 
@@ -59,7 +59,7 @@ class Talker:
 
 
 def link(port: int = 1, connected: bool = True, **more) -> Link:
-    settings = Mqtt(host="127.0.0.1", port=port, root="r", keepalive_s=5, client_id="pod")
+    settings = LinkSettings(publisher="native", host="127.0.0.1", port=port, keepalive_s=5, client_id="pod")
     made = Link(settings, Talker(), logger=Said(), **more)
     made.connected = connected
     return made

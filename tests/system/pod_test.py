@@ -88,7 +88,7 @@ async def broker(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[int]
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def pod(broker: int) -> AsyncIterator[PodUnderTest]:
     mqtt = {"port": broker, "protocol": "auto"} if broker else {}
-    overrides = {"mqtt": {**mqtt, "keepalive_s": KEEPALIVE_S}}
+    overrides = {"links": {"native": {**mqtt, "keepalive_s": KEEPALIVE_S}}}
     async with Bench(broker=not broker, overrides=overrides) as bench:
         port = broker or bench.mqtt_port
         monitor = Monitor(LOOPBACK, port, bench.root)

@@ -103,3 +103,20 @@ def test_the_daemon_is_watched_and_started_again() -> None:
     assert daemon["WatchdogSec"] == ["20"]
     assert daemon["Restart"] == ["always"]
     assert daemon["StartLimitIntervalSec"] == ["0"]
+
+
+@pytest.mark.peer
+def test_the_broker_is_fenced_in_as_well(tmp_path: Path) -> None:
+    debian = Path("/lib/systemd/system/mosquitto.service")
+    if not debian.is_file():
+        pytest.skip("needs the Debian package mosquitto")
+    lines = debian.read_text().split("[Install]")[0].splitlines()
+    text = "\n".join(line for line in lines if not line.startswith("ExecStartPre="))
+    hardened = (UNITS / "mosquitto/hardening.conf").read_text().replace("[Service]\n", "")
+    (tmp_path / "mosquitto.service").write_text(f"{text}\n{hardened}")
+    done = run(
+        tool("systemd-analyze"), "security", "--offline=true", "--threshold=15", str(tmp_path / "mosquitto.service")
+    )
+    assert done.returncode == 0, done.stdout[-600:]
+    verified = run(tool("systemd-analyze"), "verify", "--man=no", str(tmp_path / "mosquitto.service"))
+    assert "Unknown" not in verified.stderr, verified.stderr

@@ -1,0 +1,1 @@
+"""Numbered procedures for a bench with real devices, and their dry run against emulators."""
