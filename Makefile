@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: venv demo test check docs bench lock clean
+.PHONY: venv demo hil hil-all test check docs bench lock clean
 
 venv: $(STAMP)
 
@@ -29,6 +29,17 @@ check: $(STAMP)
 
 test: check
 	$(BIN)/python -m pytest -q
+
+# make hil             the real-time selection, one scenario of each family at least, within 25 minutes
+# make hil FAST=1      every scenario that runs in virtual time, but for the long ones
+# make hil-all         everything: all in virtual time that can, then all in real time, hours
+# Traces and reports go to build/hil.
+hil: $(STAMP)
+	$(BIN)/python -m hil run $(if $(FAST),--fast) --report build/hil
+
+hil-all: $(STAMP)
+	$(BIN)/python -m hil run --fast --all --report build/hil
+	$(BIN)/python -m hil run --all --report build/hil
 
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py

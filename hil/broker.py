@@ -31,15 +31,15 @@ class Broker:
         self._broker: Amqtt | None = None
         self._websocket: Server | None = None
 
-    async def start(self) -> int:
-        """Listen on a free port and return it."""
+    async def start(self, port: int = 0) -> int:
+        """Listen on ``port`` (0: a free one) and return it."""
         for name in ("amqtt", "transitions"):
             logging.getLogger(name).setLevel(logging.ERROR)
         logging.getLogger("amqtt.broker").addFilter(_not_a_page_gone)
         self._broker = Amqtt(
             {
                 "listeners": {
-                    LISTENER: {"type": "tcp", "bind": f"{LOOPBACK}:0"},
+                    LISTENER: {"type": "tcp", "bind": f"{LOOPBACK}:{port}"},
                     PAGES: {"type": "external", "bind": f"{LOOPBACK}:0"},
                 },
                 "plugins": PLUGINS,

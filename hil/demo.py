@@ -24,6 +24,7 @@ from hil.page.server import Page, served
 from hil.procedures.run import add_commands as add_procedure_commands
 from hil.report import add_commands as add_report_commands
 from hil.runner import REFERENCE_POD, STOP_MAX_S, Bench
+from hil.runs import add_commands as add_run_commands
 from hil.wire.tcp import LOOPBACK
 
 TABLE_PERIOD_S = 1.0
@@ -71,6 +72,7 @@ def command_line() -> argparse.ArgumentParser:
     demo.add_argument("--enclosure", type=Path, default=REFERENCE_POD, help="enclosure file; default: %(default)s")
     demo.set_defaults(run=_demo)
     add_report_commands(commands)
+    add_run_commands(commands)
     add_procedure_commands(commands)
     return parser
 

@@ -15,7 +15,7 @@ import tempfile
 import time
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -25,7 +25,7 @@ from controller.core.points import Value
 from hil.broker import Broker
 from hil.devices.build import emulators_of, plant_of, split
 from hil.plant.plant import STEP_S
-from hil.record import RUNNING, Record
+from hil.record import Record, Watch
 from hil.wire.rtu import RtuLine
 from hil.wire.tcp import LOOPBACK, TcpBus
 
@@ -86,6 +86,7 @@ class Bench:
         self.broker = Broker() if broker else None
         self.mqtt_port = 0
         self.behind_s, self.steps_lost = 0.0, 0
+        self.on_step: Callable[[], object] = lambda: None
         self.command = tuple(command) or (str(Path(sys.executable).parent / "podkeeper"), "run")
         self.controller: Process | None = None
         self.stderr_tail: deque[str] = deque(maxlen=STDERR_LINES)
@@ -182,8 +183,7 @@ class Bench:
 
     async def _run_plant(self) -> None:
         deadline = time.monotonic()
-        machines = self._machines()
-        running = dict.fromkeys(machines, False)
+        watch = Watch(self.plan, self.plant, self.record)
         while True:
             deadline += STEP_S
             self.behind_s = max(0.0, time.monotonic() - deadline)
@@ -192,18 +192,8 @@ class Bench:
                 deadline = time.monotonic()
             await asyncio.sleep(deadline - time.monotonic())
             self.plant.step()
-            for name, machine in machines.items():
-                if machine.running is not running[name]:
-                    running[name] = machine.running
-                    self.record.add(RUNNING, name, "running", machine.running)
-
-    def _machines(self) -> dict[str, Any]:
-        pod, plant = self.plan.pod, self.plant
-        return {
-            **dict(zip(pod.tcs.pumps, plant.tcs_pumps, strict=True)),
-            **dict(zip(pod.fws.pumps, plant.facility.pumps, strict=True)),
-            **dict(zip(pod.fws.chillers, plant.facility.chillers, strict=True)),
-        }
+            watch.look()
+            self.on_step()
 
     # ------------------------------------------------------------ faults
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hil.monitor import Picture
-from hil.plant.facility import Chiller
+from hil.plant.facility import START_S
 from hil.runner import SHORT_CHILLER_START_S, SHORT_TIMES, Bench
 from hil.wire.tcp import LOOPBACK
 
@@ -38,7 +38,7 @@ def introduction(bench: Bench, page_url: str) -> list[str]:
         tables = (f"{name}.{key} {value:g} s" for name, table in SHORT_TIMES.items() for key, value in table.items())
         lines += [
             f"Shortened times: {', '.join(tables)};",
-            f"                 chillers start in {SHORT_CHILLER_START_S:g} s instead of {Chiller().start_s:g} s "
+            f"                 chillers start in {SHORT_CHILLER_START_S:g} s instead of {START_S:g} s "
             "(--full keeps real times)",
         ]
     return lines

@@ -22,7 +22,7 @@ from controller.fieldbus.histogram import Histogram
 from controller.fieldbus.lane import Ask, ToolLane
 from controller.fieldbus.planner import t35_s
 from controller.fieldbus.units import NEVER, Due, Patience, Unit
-from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes
+from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes, needs_current, remaining
 
 RECONNECT_FIRST_S = 0.5
 RECONNECT_MAX_S = 5.0
@@ -305,8 +305,8 @@ class BusWorker:
         try:
             if order.steps is None:
                 steps = encode(plan.row, order.write.value)
-                current = await self._current(unit, plan) if _needs_current(plan, steps) else None
-                order.steps = _remaining(plan, steps, current)
+                current = await self._current(unit, plan) if needs_current(plan, steps) else None
+                order.steps = remaining(plan, steps, current)
                 order.words = order.steps[-1]
             words, *later = order.steps
             multiple = unit.device.profile.link.write_multiple
@@ -421,18 +421,3 @@ class BusWorker:
         }
         for name, value in values.items():
             self._inbox[f"{self.name}.{name}"] = good(value, now)
-
-
-def _needs_current(plan: PointPlan, steps: list[list[int]]) -> bool:
-    """A command sequence, or a flag that shares its word, depends on what the word is now."""
-    return plan.row.table == "holding" and (len(steps) > 1 or plan.row.mask != 0xFFFF)
-
-
-def _remaining(plan: PointPlan, steps: list[list[int]], current: int | None) -> list[list[int]]:
-    """Return the writes still needed: a sequence whose last word stands already must not run again."""
-    if current is None:
-        return steps
-    mask = plan.row.mask
-    if mask != 0xFFFF:
-        return [[current & ~mask | word & mask] for (word,) in steps]
-    return steps[-1:] if current == steps[-1][0] else steps

@@ -175,3 +175,18 @@ class Writes:
         elif fate is Fate.VERIFIED:
             order.fault = False
         self.counters[fate] += 1
+
+
+def needs_current(plan: PointPlan, steps: list[list[int]]) -> bool:
+    """A command sequence, or a flag that shares its word, depends on what the word is now."""
+    return plan.row.table == "holding" and (len(steps) > 1 or plan.row.mask != 0xFFFF)
+
+
+def remaining(plan: PointPlan, steps: list[list[int]], current: int | None) -> list[list[int]]:
+    """Return the writes still needed: a sequence whose last word stands already must not run again."""
+    if current is None:
+        return steps
+    mask = plan.row.mask
+    if mask != 0xFFFF:
+        return [[current & ~mask | word & mask] for (word,) in steps]
+    return steps[-1:] if current == steps[-1][0] else steps

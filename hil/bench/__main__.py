@@ -15,6 +15,7 @@ from hil.bench import (
     dsx_conformance,
     fleet,
     fuzz_replies,
+    plant_speed,
     poll_cost,
     publish_cost,
     report,
@@ -42,6 +43,7 @@ MODULES: tuple[ModuleType, ...] = (
     write_latency,
     schedulability,
     tcp_rate,
+    plant_speed,
     fuzz_replies,
     command_fuzz,
 )

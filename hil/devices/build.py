@@ -10,7 +10,7 @@ from hil.devices.emulator import Behaviour, Constant, Emulator
 from hil.devices.machines import ENERGY_VALVE_NOMINAL_LPM, RACK_VALVE_NOMINAL_LPM, ChillerCard, Positioner, Pump
 from hil.devices.power import OUTLET_NAME, Battery, Meter, Pdu
 from hil.devices.sensing import RemoteIo, RoomSensor
-from hil.plant.plant import WATER_SHARE, Plant
+from hil.plant.plant import WATER_SHARE, Layout, Plant
 from hil.plant.thermal import diverted
 from hil.record import Record
 
@@ -30,14 +30,8 @@ def feeds_of(rack: RackPlan) -> tuple[int, ...]:
 def plant_of(plan: Plan, load: float, seed: int) -> Plant:
     """Return a plant with as many pumps, chillers and racks as the plan has."""
     pod = plan.pod
-    return Plant(
-        [feeds_of(rack) for rack in pod.racks],
-        pumps=len(pod.tcs.pumps),
-        fws_pumps=len(pod.fws.pumps),
-        chillers=len(pod.fws.chillers),
-        load=load,
-        seed=seed,
-    )
+    racks = [feeds_of(rack) for rack in pod.racks]
+    return Plant(Layout(racks, len(pod.tcs.pumps), len(pod.fws.pumps), len(pod.fws.chillers)), load=load, seed=seed)
 
 
 def emulators_of(plan: Plan, plant: Plant, record: Record) -> dict[str, Emulator]:

@@ -80,6 +80,9 @@ class Emulator:
         for row in self.rows.values():
             self._lay_out(row)
         self._fill_holes()
+        self._shown: dict[str, Value] = {}  # what the behaviour's points were when they were last laid down
+        self._order: tuple[str, ...] = ()
+        self._sharers = self._flags_in_words()
         self.power_on = self._at_power_on()
         for name, value in self.power_on.items():
             self._put(name, value)
@@ -123,6 +126,7 @@ class Emulator:
             self.forced[name] = value
         elif self.forced.pop(name, None) is not None:
             self._put(name, self.power_on[name])
+        self._shown.clear()
         self._refreshed = float("-inf")
 
     def refresh(self) -> None:
@@ -132,9 +136,31 @@ class Emulator:
             return
         self._refreshed = now
         values = {**self.behaviour.values(), **self.forced}
-        known = [name for name in values if name in self.rows]
-        for name in sorted(known, key=lambda name: self.rows[name].kind is Kind.FLAG):  # flags share others' words
-            self._put(name, values[name])
+        if len(values) != len(self._order) or any(name not in values for name in self._order):
+            self._order = tuple(sorted(values, key=self._is_flag))
+        shown, again = self._shown, set[str]()
+        for name in self._order:
+            value = values[name]
+            if name in self.rows and (name not in shown or shown[name] != value or name in again):
+                self._put(name, value)
+                shown[name] = value
+                again.update(self._sharers.get(name, ()))
+
+    def _is_flag(self, name: str) -> bool:
+        return name in self.rows and self.rows[name].kind is Kind.FLAG
+
+    def _flags_in_words(self) -> dict[str, list[str]]:
+        """Return, for each whole register, the flags that are bits of it and must be laid down after it."""
+        words: dict[tuple[str, int], list[str]] = {}
+        for name, row in self.rows.items():
+            if row.kind is Kind.FLAG and row.table not in BIT_TABLES:
+                words.setdefault((row.table, row.address), []).append(name)
+        return {
+            name: flags
+            for name, row in self.rows.items()
+            for address in range(row.address, row.address + row.width)
+            if (flags := words.get((row.table, address)))
+        }
 
     @staticmethod
     def _kept_in_range(row: Row, value: Value) -> Value:
@@ -181,8 +207,9 @@ class Emulator:
         for offset, word in enumerate(values):
             self.banks[table][address + offset] = word
         for write in writes:
-            self.record.writes[f"{self.name}.{write.name}"] += 1
+            self.record.wrote(f"{self.name}.{write.name}", write.value)
             self.behaviour.written(write)
+        self._shown.clear()
         self._refreshed = float("-inf")
 
     @staticmethod

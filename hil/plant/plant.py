@@ -1,233 +1,262 @@
-"""The physics of one pod: first plant model.
+"""The physics of one pod, in virtual time. README.md lists every name; slots.py is the table behind them.
 
-Fixed step, explicit Euler with the outlet temperatures of before the step (so energy is conserved), the flow lag
-implicit. Deterministic for a seed. What devices command is a plain attribute of a part; so is what they measure.
+Fixed step of 50 ms (10 ms for the electrical part), explicit Euler with the temperatures of before the step, so that
+energy is conserved; flow lags are implicit. The same layout, seed and inputs give the same run to the bit.
 """
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass
+from collections.abc import Iterable
 
+import numpy as np
+
+from hil.plant import slots as at
+from hil.plant.advance import advance, heat_stored_kj
+from hil.plant.electrical import AMPS_PER_KW, Branch, Feed
 from hil.plant.facility import Facility
-from hil.plant.hydraulics import DESIGN_FLOW, Drive, Loop, Valve, pump_power_kw
+from hil.plant.hydraulics import DESIGN_FLOW, Drive, Loop, Valve
+from hil.plant.jobs import Cluster, Jobs, Weather
+from hil.plant.kernel import Numbers
+from hil.plant.layout import LIQUID_SHARE, START_C, Layout, channels_of, numbers_of
+from hil.plant.part import Flag, Flags, Number, Part, Pct, Row
+from hil.plant.reservoir import LEVEL_SWITCH_L, LITRES, STILL_SUCTION_KPA, SUCTION_DROP_KPA
 from hil.plant.room import DOOR_FLOW, Room
-from hil.plant.sensors import Sensor
-from hil.plant.thermal import EXCHANGER_WATER_FLOW, PG25, WATER, Pipe, RackWater, diverted, exchanger_kw
+from hil.plant.sensors import MODES
+from hil.plant.streams import seed_of
+from hil.plant.supply import Battery, Generator, Grid
+from hil.plant.thermal import EXCHANGER_WATER_FLOW
+
+__all__ = ["DESIGN_FLOW", "LIQUID_SHARE", "RACK_KW", "STEP_S", "WATER_SHARE", "Layout", "Plant", "Rack", "Sensor"]
 
 STEP_S = 0.05
 RACK_KW = 130.0
-LIQUID_SHARE = 0.85
-EXCHANGER_STROKE_S, RACK_STROKE_S = 30.0, 15.0  # fast data-centre actuators
-RESERVOIR_LITRES, LEVEL_SWITCH_LITRES = 60.0, 20.0
-STILL_SUCTION_KPA, SUCTION_DROP_KPA = 150.0, 30.0
-START_C, ROOM_C = 22.0, 24.0
 WATER_SHARE = EXCHANGER_WATER_FLOW / (EXCHANGER_WATER_FLOW + DOOR_FLOW)
 
 
-@dataclass(slots=True)
-class Rack:
-    """Inputs: ``outlets`` (on or off, in the enclosure file's order), ``load`` (share of 130 kW), ``valve``."""
+class RackWater(Part):
+    """Temperatures of a rack along the water's way, and of its chips."""
 
-    outlets: list[bool]
-    load: float
-    valve: Valve
-    water: RackWater
-    feeds: tuple[int, ...]
-
-    def outlet_kw(self, index: int) -> float:
-        return RACK_KW * self.load / len(self.outlets) if self.outlets[index] else 0.0
-
-    @property
-    def power_kw(self) -> float:
-        return RACK_KW * self.load * sum(self.outlets) / len(self.outlets)
+    __slots__ = ()
+    inlet, coolant, outlet = Number(at.INLET_C), Number(at.COOLANT_C), Number(at.OUTLET_C)
+    plate, junction = Number(at.PLATE_C), Number(at.JUNCTION_C)
 
 
-@dataclass(slots=True)
-class Energy:
-    """Running sums in kJ since the start, for the energy balance."""
+class Rack(Part):
+    """A rack. Inputs: ``outlets`` (on or off, in the layout's order), ``load`` (share of rated power), ``cap``.
 
-    racks: float = 0.0
-    chillers: float = 0.0
-
-
-class Plant:
-    """Three TCS pumps, heat exchanger with valve, racks, facility water with two chillers, room, reservoir.
-
-    Args:
-        racks: for each rack, the feed (0, 1, ...) that each of its outlets hangs on.
+    Faults, neutral value in brackets: ``blockage`` (1, scales its conductance), ``leak_lps`` (0), ``refuses_cap``.
     """
 
-    def __init__(
-        self,
-        racks: list[tuple[int, ...]],
-        *,
-        pumps: int = 3,
-        fws_pumps: int = 2,
-        chillers: int = 2,
-        load: float = 0.6,
-        seed: int = 1,
-        start_c: float = START_C,
-    ) -> None:
-        self.now = 0.0
-        self.tcs_pumps = [Drive() for _ in range(pumps)]
-        self.valve = Valve(EXCHANGER_STROKE_S)
-        rated = DESIGN_FLOW / len(racks)
-        self.racks = [
-            Rack([False] * len(feeds), load, Valve(RACK_STROKE_S, 1.0, 1.0), RackWater(start_c, rated), feeds)
-            for feeds in racks
-        ]
-        self.facility = Facility(fws_pumps, chillers, start_c)
-        self.room = Room(ROOM_C, ROOM_C)
-        self.loop = Loop(len(racks))
-        self.exchanger = Pipe(25.0, 1, start_c, PG25)
-        self.exchanger_water = Pipe(25.0, 1, start_c, WATER)
-        self.supply = Pipe(150.0, 8, start_c, PG25)
-        self.back = Pipe(150.0, 8, start_c, PG25)
-        self.tank = Pipe(60.0, 1, start_c, PG25)
-        self.ambient_c = 30.0
-        self.fouling = 1.0
-        self.level_litres = 57.0
-        self.leak_lps = 0.0
-        self.exchanger_kw = 0.0
-        self.feed_kwh = [0.0] * (1 + max((feed for feeds in racks for feed in feeds), default=0))
-        self.energy = Energy()
-        self._random = random.Random(seed)
-        self.sensors = self._sensors()
+    __slots__ = ("branches", "feeds", "valve", "water")
+    load, cap, demand, power_kw = Number(at.LOAD), Number(at.RACK_CAP), Number(at.DEMAND), Number(at.RACK_IT_KW)
+    junction_c, throttled_s, latched_off = Number(at.JUNCTION_C), Number(at.THROTTLED_S), Flag(at.LATCHED_OFF)
+    throttle, blockage, refuses_cap = Number(at.THROTTLE), Number(at.RACK_BLOCKAGE), Flag(at.REFUSES_CAP)
+    leak_lps, pooled_litres, rope_wet = Number(at.LEAK_LPS + 1), Number(at.POOLED_L + 1), Flag(at.ROPE_WET + 1)
+
+    def __init__(self, x: Numbers, i: int, feeds: Iterable[int]) -> None:
+        super().__init__(x, i)
+        self.valve, self.water, self.feeds = Valve(x, 1 + i), RackWater(x, i), tuple(feeds)
+        self.branches = [Branch(x, i * at.FEEDS + f) for f in range(at.FEEDS)]
+
+    @property
+    def outlets(self) -> Flags:
+        return Flags(self.x, at.OUTLET_ON + self.i * at.OUTLETS_MAX, len(self.feeds))
+
+    @outlets.setter
+    def outlets(self, values: Iterable[bool]) -> None:
+        values = list(values)
+        if len(values) != len(self.feeds):
+            raise ValueError(f"{len(values)} values for {len(self.feeds)} outlets")
+        for index, value in enumerate(values):
+            self.outlets[index] = value
+
+    def outlet_kw(self, index: int) -> float:
+        return float(self.x[at.OUTLET_KW + self.i * at.OUTLETS_MAX + index])
+
+    def outlet_amps(self, index: int) -> float:
+        return self.outlet_kw(index) * AMPS_PER_KW
+
+    def zone_dry(self) -> None:
+        """Mop up the water under this rack; a leak that goes on wets it again."""
+        self.pooled_litres = 0.0
+
+
+class Sensor(Part):
+    """One transmitter. ``value`` is what it shows; README.md lists its ways to fail."""
+
+    __slots__ = ()
+    value, lag_s, gain, bias = Number(at.SHOWN), Number(at.LAG_S), Number(at.GAIN), Number(at.BIAS)
+    noise, noise_share, quantum = Number(at.NOISE), Number(at.NOISE_SHARE), Number(at.QUANTUM)
+    period_s, present, amount, truth = Number(at.PERIOD_S), Flag(at.PRESENT), Number(at.AMOUNT), Number(at.TRUTH)
+
+    @property
+    def mode(self) -> str:
+        return MODES[int(self.x[at.MODE + self.i])]
+
+    def fail(self, mode: str, amount: float | None = None) -> None:
+        """Let the channel fail in one of MODES; without an amount, by the mode's usual one.
+
+        Raises:
+            ValueError: no such mode.
+        """
+        if mode not in MODES:
+            raise ValueError(f"no sensor fault {mode!r}; there are {', '.join(MODES)}")
+        usual = {"scaled": 10.0, "chatter": 5.0, "stuck_at": self.value}
+        self.x[at.MODE + self.i] = MODES.index(mode)
+        self.amount = usual.get(mode, 0.0) if amount is None else amount
+        if mode == "none":
+            self.x[at.DRIFTED + self.i] = 0.0
+
+    def heal(self) -> None:
+        self.fail("none")
+
+
+class Energy(Part):
+    """Running sums in kJ since the start."""
+
+    __slots__ = ()
+    racks, demanded, air_fans = Number(at.BOOK_IT), Number(at.BOOK_DEMAND), Number(at.BOOK_AIR_FANS)
+    chilled, dry, outside = Number(at.BOOK_CHILLED), Number(at.BOOK_DRY), Number(at.BOOK_OUTSIDE)
+    pumps_electric, chillers_electric = Number(at.BOOK_PUMPS), Number(at.BOOK_CHILLERS)
+    dry_electric, total = Number(at.BOOK_DRY_FAN), Number(at.BOOK_TOTAL)
+    grid, battery, generator = Number(at.BOOK_GRID), Number(at.BOOK_BATTERY), Number(at.BOOK_GENERATOR)
+
+    @property
+    def heat_in(self) -> float:
+        """Heat that came into water, metal and air."""
+        return self.racks + self.air_fans
+
+    @property
+    def heat_out(self) -> float:
+        """Heat that left them."""
+        return self.chilled + self.dry + self.outside
+
+
+class PipeEnd(Part):
+    """A pipe, by what comes out of it."""
+
+    __slots__ = ()
+    outlet = Number(0)
+
+
+class Plant(Part):
+    """A whole pod; README.md lists its parts and their names.
+
+    Args:
+        layout: what it consists of.
+        load: share of rated power that every rack takes when its outlets are on.
+        seed: of everything that chance decides.
+        start_c: temperature of all water at the start.
+    """
+
+    __slots__ = (
+        "battery", "cluster", "energy", "exchanger_water", "facility", "feeds", "generator", "grid", "history", "jobs",
+        "layout", "loop", "racks", "room", "sensors", "streams", "supply", "tcs_pumps", "valve", "weather",
+    )  # fmt: skip
+    now, ambient_c, outdoor_dew_point_c = Number(at.NOW_S), Number(at.AMBIENT_C), Number(at.OUTDOOR_DEW_C)
+    throttle, fouling, leak_lps = Flag(at.THROTTLES), Number(at.FOULING), Number(at.LEAK_LPS)
+    makeup, makeup_failed, makeup_locked = Flag(at.MAKEUP), Flag(at.MAKEUP_FAILED), Flag(at.MAKEUP_LOCKED)
+    supply_c, return_c = Number(at.HX_C), Number(at.TANK_C)
+    exchanger_kw, it_kw, it_demand_kw = Number(at.HX_KW), Number(at.IT_KW), Number(at.IT_DEMAND_KW)
+    level_litres, makeup_litres, lost_litres = Number(at.LEVEL_L), Number(at.MAKEUP_L), Number(at.LOST_L)
+    dew_point_c, condensation_margin_k = Number(at.DEW_C), Number(at.MARGIN_K)
+    condensate_litres, soc_pct = Number(at.CONDENSATE_KG), Pct(at.BATTERY_SOC)
+    grid_kw, total_kw = Number(at.GRID_KW), Number(at.TOTAL_KW)
+    controller_powered = Flag(at.CONTROLLER_POWERED)
+
+    def __init__(self, layout: Layout, *, load: float = 0.6, seed: int = 1, start_c: float = START_C) -> None:
+        x = numbers_of(layout, load, seed, start_c)
+        super().__init__(x)
+        self.layout = layout
+        self.history = np.zeros(at.CHANNELS * at.HISTORY)
+        channels = channels_of(layout)
+        names = {k: name for name, k in channels.items()} | {at.JOB_STREAM: "jobs"}
+        words = [seed_of(seed, names.get(k, "none")) for k in range(at.STREAMS)]
+        self.streams = np.array(words, dtype=np.uint64)
+        self.tcs_pumps = [Drive(x, index) for index in range(layout.pumps)]
+        self.valve, self.loop = Valve(x, 0), Loop(x)
+        self.racks = [Rack(x, r, feeds) for r, feeds in enumerate(layout.racks)]
+        self.facility, self.room = Facility(x), Room(x)
+        self.feeds = [Feed(x, f) for f in range(at.FEEDS)]
+        self.grid, self.battery, self.generator = Grid(x), Battery(x), Generator(x)
+        self.jobs, self.cluster, self.weather, self.energy = Jobs(x), Cluster(x), Weather(x), Energy(x)
+        self.supply = PipeEnd(x, at.SUPPLY_C + at.PIPE_CELLS - 1)
+        self.exchanger_water = PipeEnd(x, at.HX_WATER_C)
+        self.sensors = {name: Sensor(x, k) for name, k in channels.items()}
 
     # ------------------------------------------------------------ what is measured
-
-    @property
-    def supply_c(self) -> float:
-        """TCS supply, at the outlet of the heat exchanger."""
-        return self.exchanger.outlet
-
-    @property
-    def return_c(self) -> float:
-        """TCS return, at the inlet of the heat exchanger."""
-        return self.tank.outlet
 
     @property
     def flow_lpm(self) -> float:
         return 60 * self.loop.flow
 
     @property
-    def it_kw(self) -> float:
-        return sum(rack.power_kw for rack in self.racks)
-
-    @property
     def level_pct(self) -> float:
-        return 100 * self.level_litres / RESERVOIR_LITRES
+        return 100 * self.level_litres / (LITRES * float(self.x[at.SCALE]))
 
     @property
     def level_made(self) -> bool:
-        return self.level_litres > LEVEL_SWITCH_LITRES
+        return self.level_litres > LEVEL_SWITCH_L * float(self.x[at.SCALE])
 
     @property
     def suction_kpa(self) -> float:
-        """Pressure before the pumps: of the expansion vessel less the return's friction; gone when the tank is."""
+        """Pressure before the pumps: of the expansion vessel less the return's friction; gone when the vessel is."""
         held = min(1.0, self.level_litres / 5.0)
-        return max(0.0, held * STILL_SUCTION_KPA - SUCTION_DROP_KPA * (self.loop.flow / DESIGN_FLOW) ** 2)
+        share = self.loop.flow / float(self.x[at.DESIGN_LPS])
+        return max(0.0, held * STILL_SUCTION_KPA - SUCTION_DROP_KPA * share**2)
+
+    @property
+    def discharge_kpa(self) -> float:
+        return self.suction_kpa + self.loop.head
 
     def feed_kw(self, feed: int) -> float:
-        return sum(
-            rack.outlet_kw(index) for rack in self.racks for index, where in enumerate(rack.feeds) if where == feed
-        )
+        """Return what the racks take from a feed; ``feeds[feed].kw`` is with all machines."""
+        return self.feeds[feed].it_kw
+
+    @property
+    def feed_kwh(self) -> Row:
+        return Row(self.x, at.FEED_KWH, at.FEEDS)
 
     def pump_kw(self, index: int) -> float:
-        flow = self.loop.pump_flows[index] if self.loop.pump_flows else 0.0
-        return pump_power_kw(self.tcs_pumps[index].speed, flow)
+        return self.tcs_pumps[index].power_kw
+
+    @property
+    def pumps_kw(self) -> float:
+        """What the TCS pumps take."""
+        return sum(pump.power_kw for pump in self.tcs_pumps)
+
+    @property
+    def chillers_kw(self) -> float:
+        return sum(chiller.power_kw for chiller in self.facility.chillers)
+
+    @property
+    def junction_c(self) -> list[float]:
+        return [rack.junction_c for rack in self.racks]
+
+    @property
+    def hottest_c(self) -> float:
+        return max(self.junction_c)
+
+    @property
+    def throttled_s(self) -> float:
+        """Seconds that racks have been throttled, of all racks together."""
+        return sum(rack.throttled_s for rack in self.racks)
+
+    @property
+    def pooled_litres(self) -> float:
+        return float(self.x[at.POOLED_L]) + sum(rack.pooled_litres for rack in self.racks)
 
     @property
     def stored_kj(self) -> float:
         """Heat in all water, metal and air above 0 degrees."""
-        pipes = (self.exchanger, self.exchanger_water, self.supply, self.back, self.tank)
-        racks = sum(rack.water.energy for rack in self.racks)
-        return sum(pipe.energy for pipe in pipes) + racks + self.facility.energy + self.room.energy
+        return heat_stored_kj(self.x)
 
     # ------------------------------------------------------------ time
 
     def step(self, dt: float = STEP_S) -> None:
-        """Advance by ``dt`` seconds."""
-        for pump in self.tcs_pumps:
-            pump.step(dt)
-        self.valve.step(dt)
-        for rack in self.racks:
-            rack.valve.step(dt)
-        self.facility.step_pumps(dt)
-        self.loop.step([pump.speed for pump in self.tcs_pumps], [rack.valve.position for rack in self.racks], dt)
-        self._heat(dt)
-        self.level_litres = max(0.0, self.level_litres - self.leak_lps * dt)
-        for feed in range(len(self.feed_kwh)):
-            self.feed_kwh[feed] += self.feed_kw(feed) * dt / 3600
-        self.now += dt
-        self._measure(dt)
+        """Advance by one step of ``dt`` seconds, at most 0.1."""
+        advance(self.x, self.history, self.streams, 1, dt)
 
-    def _heat(self, dt: float) -> None:
-        flow, facility = self.loop.flow, self.facility
-        supply, rack_supply = self.supply_c, self.supply.outlet
-        hot, mixed, back = self.return_c, self._mixed(rack_supply), self.back.outlet
-        door_water = facility.flow * (1 - WATER_SHARE)
-        through = facility.flow * WATER_SHARE * diverted(self.valve.position)
-        cold = facility.supply_c
-        self.exchanger_kw = exchanger_kw(flow, hot, through, cold, self.fouling)
-        doors = self.room.cooled_kw(cold, door_water)
-        returned = self._returned(cold, through, doors)
-        for rack, rack_flow in zip(self.racks, self.loop.rack_flows, strict=True):
-            rack.water.step(rack_flow, rack_supply, LIQUID_SHARE * rack.power_kw, dt)
-        self.tank.step(flow, back, dt)
-        self.back.step(flow, mixed, dt)
-        self.supply.step(flow, supply, dt)
-        self.exchanger.step(flow, hot, dt, -self.exchanger_kw)
-        self.exchanger_water.step(through, cold, dt, self.exchanger_kw)
-        it_kw = self.it_kw
-        self.room.step((1 - LIQUID_SHARE) * it_kw, doors, dt)
-        facility.step_water(returned, self.ambient_c, dt)
-        self.energy.racks += it_kw * dt
-        self.energy.chillers += facility.removed_kw * dt
-
-    def _mixed(self, otherwise: float) -> float:
-        """Return what comes out of all racks together."""
-        flow = self.loop.flow
-        if flow < 1e-9:
-            return otherwise
-        parts = zip(self.racks, self.loop.rack_flows, strict=True)
-        return sum(rack.water.outlet * rack_flow for rack, rack_flow in parts) / flow
-
-    def _returned(self, cold: float, through: float, doors: float) -> float:
-        """Return the facility water's temperature where exchanger, bypass and rear doors come together."""
-        flow = self.facility.flow
-        if flow < 1e-9:
-            return cold
-        return cold + (through * (self.exchanger_water.outlet - cold) + doors / WATER) / flow
-
-    # ------------------------------------------------------------ transmitters
-
-    def _sensors(self) -> dict[str, Sensor]:
-        pt100 = {"supply_temp": 3, "return_temp": 2, "fws_supply_temp": 2, "fws_return_temp": 1}
-        found = {
-            f"{name}_{index + 1}": Sensor(3.0, 0.03, self._random.uniform(-0.1, 0.1), self._random)
-            for name, count in pt100.items()
-            for index in range(count)
-        }
-        found["tcs_flow"] = Sensor(0.5, 2.0, 0.0, self._random)
-        found["fws_flow"] = Sensor(0.5, 3.0, 0.0, self._random)
-        found["suction_pressure"] = Sensor(0.3, 0.5, 0.0, self._random)
-        found["rack_pressure_drop"] = Sensor(0.3, 0.5, 0.0, self._random)
-        found["reservoir_level"] = Sensor(1.0, 0.2, 0.0, self._random)
-        return found
-
-    def _measure(self, dt: float) -> None:
-        truths = {
-            "supply_temp": self.supply_c,
-            "return_temp": self.return_c,
-            "fws_supply_temp": self.facility.supply_c,
-            "fws_return_temp": self.facility.return_c,
-            "tcs_flow": self.flow_lpm,
-            "fws_flow": 60 * self.facility.flow,
-            "suction_pressure": self.suction_kpa,
-            "rack_pressure_drop": self.loop.rack_drop,
-            "reservoir_level": self.level_pct,
-        }
-        for name, sensor in self.sensors.items():
-            sensor.step(truths[name.rstrip("_0123456789")], dt)
+    def advance(self, seconds: float, dt: float = STEP_S) -> None:
+        """Advance by ``seconds``, in whole steps."""
+        advance(self.x, self.history, self.streams, round(seconds / dt), dt)

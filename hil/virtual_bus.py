@@ -1,0 +1,323 @@
+"""One bus in virtual time: the rules of the bus worker over emulated devices, without sockets and without waiting.
+
+What is due when, which write goes first, when a unit counts as silent and what a read-back says are the controller's
+own (``fieldbus.units``, ``fieldbus.writes``, ``fieldbus.codec``); an exchange takes the time the planner gives it. Not
+here are pipelined reads and the tools' lane. A reading whose words are those of before keeps its value and gets a new
+time.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from controller.config.plan import BusPlan, PointPlan
+from controller.core.interlocks import Write
+from controller.core.points import Reading, bad, good
+from controller.fieldbus import frames
+from controller.fieldbus.bus import (
+    NOT_NOW,
+    NOT_THERE,
+    RECONNECT_FIRST_S,
+    RECONNECT_MAX_S,
+    REPORT_S,
+    TCP_SILENT_RECONNECT,
+    TIE_S,
+    WRONG_ADDRESS,
+)
+from controller.fieldbus.codec import EncodeError, decode, encode
+from controller.fieldbus.frames import LinkError, NoReply, Refused, Request
+from controller.fieldbus.planner import exchange_s, gap_s
+from controller.fieldbus.units import Due, Patience, Unit
+from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes, needs_current, remaining
+from hil.devices.emulator import Emulator
+from hil.wire.pdu import ModbusFault
+
+FAR_S = 3600.0
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What a span held when it was read last."""
+
+    words: list[int]
+    readings: list[tuple[str, Reading]]
+
+
+class VirtualBus:
+    """Reads and writes the emulators of one bus from ``start`` to ``end`` whenever ``advance`` is called.
+
+    Attributes:
+        at: how far the bus has come, in seconds of virtual time.
+        unplugged: the adapter is gone, or connections are refused.
+        lost_share: probability that an exchange is destroyed on the wire.
+        safety_changed: a safety point got another value since somebody last looked.
+    """
+
+    def __init__(
+        self,
+        plan: BusPlan,
+        emulators: Mapping[str, Emulator],
+        inbox: dict[str, Reading],
+        at: float,
+        seed: str,
+    ) -> None:
+        self.name, self.plan, self.at = plan.name, plan, at
+        self.unplugged = False
+        self.lost_share = 0.0
+        self.counters: Counter[str] = Counter()
+        self._emulators, self._inbox = emulators, inbox
+        self._random = random.Random(seed)
+        self._units = {device.name: Unit(device, plan.settings, at) for device in plan.devices}
+        self._patience = Patience(self._units.values())
+        points = {point.point.id: point for device in plan.devices for point in device.points}
+        self._writes = Writes(points)
+        self._seen: dict[tuple[str, str, int, int], _Seen] = {}
+        self._costs: dict[tuple[str, str, int], float] = {}
+        self._open, self._wait_s = False, RECONNECT_FIRST_S
+        self._online: bool | None = None
+        self._probe_at = self._busy_s = 0.0
+        self._silent_in_a_row = 0
+        self._reported = (at, 0.0)
+
+    def submit(self, write: Write, now: float) -> None:
+        """Queue a write at ``now``; a later one for the same point replaces it."""
+        if not self._writes.accept(write, now):
+            self.counters["writes dropped"] += 1
+
+    def advance(self, start: float, end: float) -> None:
+        """Do what falls due before ``end``; an exchange that begins before may end after it."""
+        self.at = max(self.at, start)
+        while self.at < end:
+            try:
+                self._link()
+                self.at = self._work(end)
+            except LinkError:
+                self.counters["links lost"] += 1
+                self._open = False
+                self._set_online(False)
+                self.at += self._wait_s
+                self._wait_s = min(2 * self._wait_s, RECONNECT_MAX_S)
+
+    # ------------------------------------------------------------ what the worker's loop does
+
+    def _link(self) -> None:
+        if self.unplugged:
+            raise LinkError("unplugged")
+        if not self._open:
+            self._open, self._wait_s, self._silent_in_a_row = True, RECONNECT_FIRST_S, 0
+            self._writes.cut_short()
+            for unit in self._units.values():
+                unit.begin(self.at)
+
+    def _work(self, end: float) -> float:
+        """Make one exchange, or return when the next one may be made."""
+        self._report()
+        self._writes_expire()
+        order = self._writes.next(self.at)
+        if order is not None:
+            self._write(order)
+            return self.at
+        due, release = self._next()
+        if due is not None:
+            self._read(due)
+            return self.at
+        return min(end, max(self.at + TIE_S, min(release, self._writes.next_at(release))))
+
+    def _next(self) -> tuple[Due | None, float]:
+        best: Due | None = None
+        now, release, earliest = self.at, self.at + FAR_S, float("inf")
+        for unit in self._units.values():
+            for due in unit.candidates(self._probe_at):
+                if due.at > now:
+                    if due.at < release:
+                        release = due.at
+                elif due.deadline < earliest - TIE_S:
+                    best, earliest = due, due.deadline
+        return best, release
+
+    def _read(self, due: Due) -> None:
+        span, unit = due.span, self._units[due.span.device.name]
+        started = self.at
+        due.next(started)
+        try:
+            words = self._transact(unit, due.request, span.table, span.address, span.count)
+        except Refused as error:
+            self._refused(unit, due, error)
+            return
+        except NoReply:
+            due.retry(started)
+            self._failed(unit)
+            return
+        key = (unit.name, span.table, span.address, span.count)
+        seen = self._seen.get(key)
+        at = self.at
+        if seen is not None and seen.words == words:
+            readings = [(name, Reading(old.value, old.quality, at, old.reason)) for name, old in seen.readings]
+        else:
+            readings = [(plan.point.id, decode(plan.row, _own(plan, due, words), at)) for plan in span.points]
+        self._seen[key] = _Seen(words, readings)
+        self._inbox.update(readings)
+        for plan in span.points:
+            if self._writes.in_doubt(plan.point.id):
+                self._compare(unit, plan, _own(plan, due, words), started)
+        self._answered(unit)
+
+    def _transact(self, unit: Unit, request: Request, table: str, address: int, count: int) -> list[int]:
+        """Ask the unit for registers; the time of the exchange passes."""
+        emulator = self._emulators[unit.name]
+
+        def answer() -> list[int]:
+            return list(emulator.read(table, address, count))
+
+        return self._exchange(unit, request, self._cost_s(unit, table, count), answer)
+
+    def _exchange(self, unit: Unit, request: Request, cost_s: float, answer: Callable[[], list[int]]) -> list[int]:
+        emulator = self._emulators[unit.name]
+        self.counters["transactions"] += 1
+        patient = self._patience.allows(unit, self.at)
+        timeout_s = unit.timeout_s(request, patient=patient)
+        late_s = emulator.device_time_s - unit.device.profile.link.device_time_ms / 1000
+        lost = self.lost_share and self._random.random() < self.lost_share
+        if emulator.silent or lost or cost_s + late_s > timeout_s:
+            self.counters["timeouts"] += 1
+            if patient:
+                self._patience.spent(unit, self.at)
+            self._pass(timeout_s + gap_s(self.plan.settings, unit.device.profile.link))
+            raise NoReply("no answer")
+        self._pass(max(cost_s + late_s, TIE_S))
+        unit.took(request, cost_s + late_s)
+        try:
+            if emulator.refusal:
+                raise ModbusFault(emulator.refusal)
+            return answer()
+        except ModbusFault as fault:
+            raise Refused(fault.code) from None
+
+    def _pass(self, seconds: float) -> None:
+        self._busy_s += seconds
+        self.at += seconds
+
+    def _cost_s(self, unit: Unit, table: str, count: int) -> float:
+        key = (unit.name, table, count)
+        if key not in self._costs:
+            self._costs[key] = exchange_s(self.plan.settings, unit.device.profile.link, table, count)
+        return self._costs[key]
+
+    # ------------------------------------------------------------ what became of an exchange
+
+    def _refused(self, unit: Unit, due: Due, error: Refused) -> None:
+        self.counters["refused"] += 1
+        if error.code in NOT_THERE:
+            self._silent_in_a_row = -1
+            self._failed(unit)
+            return
+        self._answered(unit)
+        if error.code in NOT_NOW or (error.code in WRONG_ADDRESS and unit.split(due)):
+            return
+        self._seen.pop((unit.name, due.span.table, due.span.address, due.span.count), None)
+        self._inbox.update((plan.point.id, bad(str(error), self.at)) for plan in due.span.points)
+
+    def _answered(self, unit: Unit) -> None:
+        self._silent_in_a_row = 0
+        self._set_online(True)
+        if unit.answered(self.at):
+            self._inbox[f"{unit.name}.comms"] = good(True, self.at)
+
+    def _failed(self, unit: Unit) -> None:
+        self._silent_in_a_row += 1
+        if unit.answering is False:
+            silent = sum(other.answering is False for other in self._units.values())
+            self._probe_at = unit.probed(self.at, silent)
+        elif unit.failed(self.at):
+            self._inbox[f"{unit.name}.comms"] = good(False, self.at)
+        if all(other.answering is False for other in self._units.values()):
+            self._set_online(False)
+        if self.plan.settings.networked and self._silent_in_a_row >= TCP_SILENT_RECONNECT:
+            raise LinkError("connected, but nothing answers")
+
+    def _set_online(self, online: bool) -> None:
+        if online is not self._online:
+            self._online = online
+            self._inbox[f"{self.name}.online"] = good(online, self.at)
+
+    def _compare(self, unit: Unit, plan: PointPlan, words: list[int], asked_at: float) -> None:
+        if self._writes.seen(plan.point.id, words, asked_at, self.at):
+            unit.read_back(plan, self.at + BACK_S)
+        self._tell_faults(unit)
+
+    def _write(self, order: Order) -> None:
+        plan, unit = order.plan, self._units[order.plan.point.device]
+        if unit.answering is False:
+            self._writes.put_off(order, f"{unit.name} is silent", self.at + RETRY_S)
+            return
+        try:
+            if order.steps is None:
+                steps = encode(plan.row, order.write.value)
+                current = self._current(unit, plan) if needs_current(plan, steps) else None
+                order.steps = remaining(plan, steps, current)
+                order.words = order.steps[-1]
+            words, *later = order.steps
+            self._put(unit, plan, words)
+            if later:
+                self._writes.stepped(order, later, self.at + plan.row.step_wait_s)
+                return
+        except NoReply as error:
+            self.counters["writes failed"] += 1
+            self._writes.put_off(order, str(error), self.at + RETRY_S)
+            self._failed(unit)
+        except (Refused, EncodeError) as error:
+            self.counters["writes failed"] += 1
+            self._writes.refused(order, str(error), self.at)
+            self._tell_faults(unit)
+        else:
+            self.counters["writes"] += 1
+            self._writes.written(order, self.at)
+            self._answered(unit)
+            unit.read_back(plan, self.at + BACK_S)
+            self._tell_faults(unit)
+
+    def _put(self, unit: Unit, plan: PointPlan, words: list[int]) -> None:
+        table, address, emulator = plan.row.table, plan.row.address, self._emulators[unit.name]
+        multiple = unit.device.profile.link.write_multiple
+        request = frames.write(unit.device.unit, table, address, words, multiple=multiple)
+
+        def answer() -> list[int]:
+            emulator.write(table, address, words)
+            return []
+
+        self._exchange(unit, request, self._cost_s(unit, table, len(words)), answer)
+
+    def _current(self, unit: Unit, plan: PointPlan) -> int:
+        table, address = plan.row.table, plan.row.address
+        return self._transact(unit, frames.read(unit.device.unit, table, address, 1), table, address, 1)[0]
+
+    def _writes_expire(self) -> None:
+        self.counters["writes expired"] += len(self._writes.expire(self.at))
+
+    def _tell_faults(self, unit: Unit) -> None:
+        faults = self._writes.faults(plan.point.id for plan in unit.device.points if plan.row.access != "r")
+        known = self._inbox.get(f"{unit.name}.write_fault")
+        if known is None or known.value is not bool(faults):
+            self._inbox[f"{unit.name}.write_fault"] = good(bool(faults), self.at)
+
+    def _report(self) -> None:
+        since, busy = self._reported
+        if self.at - since < REPORT_S:
+            return
+        values = {
+            "transactions": self.counters["transactions"],
+            "timeouts": self.counters["timeouts"],
+            "errors": self.counters["refused"] + self.counters["links lost"],
+            "utilisation": round(100 * (self._busy_s - busy) / (self.at - since), 1),
+        }
+        self._reported = (self.at, self._busy_s)
+        self._inbox.update((f"{self.name}.{name}", good(value, self.at)) for name, value in values.items())
+
+
+def _own(plan: PointPlan, due: Due, words: list[int]) -> list[int]:
+    """Return the words of one point among those of its span."""
+    low = plan.row.address - due.span.address
+    return words[low : low + plan.row.width]
