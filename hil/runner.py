@@ -149,6 +149,7 @@ class Bench:
             if self.short:
                 for chiller in self.plant.facility.chillers:
                     chiller.start_s, chiller.least_idle_s = SHORT_CHILLER_START_S, SHORT_CHILLER_IDLE_S
+                    chiller.start_to_start_s = SHORT_CHILLER_IDLE_S
             self.plant.step()
             for bus in self.buses.values():
                 await bus.start()

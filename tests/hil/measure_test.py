@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 KEYS = ["name", "params", "value", "bar", "ok", "detail"]
 NAMES = {
     "rtu-utilisation", "rtu-map", "poll-cost", "wrong-values", "dead-units", "write-latency", "schedulability",
-    "tcp-rate", "fuzz-replies", "command-fuzz", "publish-cost", "fleet", "dsx-conformance",
+    "tcp-rate", "fuzz-replies", "command-fuzz", "publish-cost", "fleet", "dsx-conformance", "plant-speed",
 }  # fmt: skip
 
 

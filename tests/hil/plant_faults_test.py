@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import statistics
+
 import pytest
 
 from hil.plant import slots as at
@@ -225,3 +227,21 @@ def test_water_from_outside_follows_its_profile() -> None:
     assert (plant.facility.external_c, plant.facility.external_lpm) == pytest.approx((30, 200))
     with pytest.raises(ValueError, match="rising"):
         plant.facility.follow([(5, 20, 400), (5, 30, 200)])
+
+
+@pytest.mark.parametrize(("deadband", "spread"), [(0.0, 0.027), (0.004, 0.06)])
+def test_six_hours_under_noise_without_drift(deadband: float, spread: float) -> None:
+    """Feed-forward with a clamped trim on what the transmitters show; the valve's dead band is most of what is left."""
+    plant = at_rest(0.7)
+    plant.valve.deadband = deadband
+    integral, found = 0.0, []
+    for second in range(6 * 3600):
+        shown = statistics.median(plant.sensors[f"supply_temp_{k}"].value for k in (1, 2, 3))
+        integral = min(2.0, max(-2.0, integral + 0.06 * (shown - 30)))
+        hold(plant, 30 - 0.6 * (shown - 30) - integral)
+        plant.advance(1.0)
+        if second >= 600:
+            found.append(plant.supply_c)
+    half = len(found) // 2
+    assert statistics.pstdev(found) <= spread
+    assert statistics.mean(found[:half]) == pytest.approx(statistics.mean(found[half:]), abs=0.01)
