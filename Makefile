@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: venv demo hil hil-all test check docs bench lock clean
+.PHONY: venv demo report hil hil-all test check docs bench lock clean
 
 venv: $(STAMP)
 
@@ -34,8 +34,12 @@ test: check
 # make hil FAST=1      every scenario that runs in virtual time, but for the long ones
 # make hil-all         everything: all in virtual time that can, then all in real time, hours
 # Traces and reports go to build/hil.
+# make report          one scenario (SCENARIO=B1 unless another is named) in virtual time, judged and drawn
 hil: $(STAMP)
 	$(BIN)/python -m hil run $(if $(FAST),--fast) --report build/hil
+
+report: $(STAMP)
+	$(BIN)/python -m hil run $(or $(SCENARIO),B1) --fast --report build/hil
 
 hil-all: $(STAMP)
 	$(BIN)/python -m hil run --fast --all --report build/hil

@@ -121,8 +121,7 @@ def _run(options: argparse.Namespace) -> int:
             print(f"       {text}", flush=True)
     traces = [line.trace for line in done if line.trace is not None]
     if options.report and traces:
-        write_reports(traces, options.report)
-        print(f"reports: {options.report}")
+        print(f"reports: {write_reports(traces, options.report)}")
     counts = {
         verdict: sum(line.verdict == verdict for line in done) for verdict in ("pass", "known", "fail", "can't run")
     }
