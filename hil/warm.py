@@ -14,7 +14,9 @@ from hil.virtual import VirtualStage
 
 NORMAL_MAX_S = 600.0
 LOOK_S = 1.0
-WARM_S = 90.0  # in NORMAL under the hurried controller, until temperatures stand
+WARM_S = 90.0  # in NORMAL under the hurried controller, and on until the supply stands at its set point
+WARM_MAX_S = 900.0
+STANDS_K = 0.3
 WARM_CHILLER_START_S, WARM_CHILLER_IDLE_S = 5.0, 5.0
 
 
@@ -42,11 +44,19 @@ def warm_up(stage: VirtualStage) -> None:
     stage.controller(True)
     _until_normal(stage)
     stage.advance(WARM_S)
+    _until_warm(stage)
     stage.controller(False)
     stage.plan = plan
     for chiller, (start_s, least_idle_s) in zip(chillers, kept, strict=True):
         chiller.start_s, chiller.least_idle_s = start_s, least_idle_s
     stage.forget()
+
+
+def _until_warm(stage: VirtualStage) -> None:
+    """Go on until the supply is at its set point; a load too small for that, or one too large, ends it by its time."""
+    end, target = stage.now + WARM_MAX_S, stage.plan.pod.tcs.supply_temp_sp_c
+    while abs(stage.plant.supply_c - target) > STANDS_K and stage.now < end:
+        stage.advance(LOOK_S)
 
 
 def _until_normal(stage: VirtualStage) -> None:

@@ -9,7 +9,7 @@ from controller.core.power import Rack as RackPlan
 from hil.devices.emulator import Behaviour, Constant, Emulator
 from hil.devices.machines import ENERGY_VALVE_NOMINAL_LPM, RACK_VALVE_NOMINAL_LPM, ChillerCard, Positioner, Pump
 from hil.devices.power import OUTLET_NAME, Battery, Meter, Pdu
-from hil.devices.sensing import RemoteIo, RoomSensor
+from hil.devices.sensing import LeakPanel, RemoteIo, RoomSensor
 from hil.plant.plant import WATER_SHARE, Layout, Plant
 from hil.plant.thermal import diverted
 from hil.record import Record
@@ -56,7 +56,21 @@ def _behaviours(plan: Plan, plant: Plant, record: Record) -> dict[str, Behaviour
     for device in plan.devices:
         if device.profile.device_class == "remote_io":
             found[device.name] = RemoteIo(plant)
-    return found
+    return found | _leak_panels(plan, plant)
+
+
+def _leak_panels(plan: Plan, plant: Plant) -> dict[str, Behaviour]:
+    """Return the devices that tell of leaks. One that stands for the whole CDU hears every rope it has a zone for."""
+    ropes: dict[str, dict[str, tuple[int, ...]]] = {}
+    for number, rack in enumerate(plan.pod.racks):
+        for point in rack.leak:
+            device, name = split(point)
+            ropes.setdefault(device, {})[name] = (number + 1,)
+    for point in plan.pod.protection.cdu_leak:
+        device, name = split(point)
+        zones = ropes.setdefault(device, {})
+        zones[name] = (0, *(rope for heard in zones.values() for rope in heard))
+    return {device: LeakPanel(plant, zones) for device, zones in ropes.items()}
 
 
 def _machines(plan: Plan, plant: Plant, record: Record) -> dict[str, Behaviour]:

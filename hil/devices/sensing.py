@@ -9,6 +9,8 @@ from controller.core.points import Value
 from hil.devices.emulator import Written
 from hil.plant.plant import Plant
 
+WET = 0.5
+
 
 @dataclass(slots=True)
 class RoomSensor:
@@ -26,6 +28,31 @@ class RoomSensor:
     def values(self) -> Mapping[str, Value]:
         temperature = self.temperature_c()
         return {"temperature": temperature, "humidity": self.humidity_pct(temperature)}
+
+
+@dataclass(slots=True)
+class LeakPanel:
+    """Contacts of leak detectors: each closes while one of its ropes is wet.
+
+    Attributes:
+        ropes: by point, the plant's channels ``leak_rope_N``; 0 is at the CDU, racks follow.
+    """
+
+    plant: Plant
+    ropes: Mapping[str, tuple[int, ...]]
+
+    def initial(self) -> Mapping[str, Value]:
+        return self.values()
+
+    def written(self, write: Written) -> None:
+        """A panel has no outputs."""
+
+    def values(self) -> Mapping[str, Value]:
+        sensors = self.plant.sensors
+        return {
+            point: any(sensors[f"leak_rope_{rope}"].value > WET for rope in ropes)
+            for point, ropes in self.ropes.items()
+        }
 
 
 @dataclass(slots=True)
