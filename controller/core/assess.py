@@ -116,7 +116,16 @@ def conditions(pod: Pod, image: Image, mode: str) -> dict[str, bool]:
     }
     for rack in pod.racks:
         found[f"leak_{rack.name}"] = any(image.flag(point, otherwise=False) for point in rack.leak)
+        found[f"flow_{rack.name}"] = live and rack.energised(image) and starved(pod, image, rack.name)
     return found
+
+
+def starved(pod: Pod, image: Image, rack: str) -> bool:
+    """Return whether one rack gets far less flow than its neighbours and its chips are too hot for that."""
+    share, chip = (image.number(f"{rack}.{name}", otherwise=None) for name in ("flow_share", "chip_temp"))
+    if share is None or chip is None:
+        return False
+    return share < pod.cooling.rack_flow_lost_pct and chip > pod.cooling.chip_limit_c
 
 
 def complete(pod: Pod, image: Image) -> bool:

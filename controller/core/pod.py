@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from controller.core import loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
 from controller.core.alarm_states import AlarmRow
+from controller.core.capacity import Cooling
 from controller.core.interlocks import Output, Protection, Row
 from controller.core.points import Kind, Point, Value
 from controller.core.power import Power, Rack
@@ -20,6 +21,9 @@ SPEED_SLEW_PCT_PER_S = 1.0
 SETPOINT_SEEN_K = 0.15  # registers of setpoints hold tenths
 MIN_MOVE_PCT = 0.3
 PACE_S = 0.5
+PERMIT_NUMBERS = (("it_permit", "kW", 1.0), ("it_cap", "%", 0.5), ("seconds_to_trip", "s", 1.0))
+RACK_NUMBERS = (("chip_temp", "Cel", 0.5), ("flow_share", "%", 1.0))
+RACK_FLAGS = ("limited", "shed", "flow_wrong")
 ALARM_NUMBERS = (
     ("alarms_standing", "{count}", 0.5),
     ("alarms_unacked", "{count}", 0.5),
@@ -89,6 +93,7 @@ class Pod:
     tcs: loops.Tcs
     fws: loops.Fws
     room: loops.Room
+    cooling: Cooling
     power: Power
     racks: tuple[Rack, ...]
     protection: Protection
@@ -114,8 +119,14 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("racks_off", "{count}", 0.5),
         ("pumps_running", "{count}", 0.5),
         ("chillers_running", "{count}", 0.5),
+        *PERMIT_NUMBERS,
     ]  # fmt: skip
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
+    points += [Point("pod", "it_limit", Kind.TEXT, max_age_s=age)]
+    for rack in pod.racks:
+        own = (*PERMIT_NUMBERS, *RACK_NUMBERS)
+        points += [Point(rack.name, name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in own]
+        points += [Point(rack.name, name, Kind.FLAG, max_age_s=age) for name in RACK_FLAGS]
     points += [Point("pod", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in ALARM_NUMBERS]
     flags = [("pod", "booting"), ("pod", "isolation_held"), ("pod", "alarm_flood"), ("controller", "store_failing")]
     points += [Point(device, name, Kind.FLAG) for device, name in flags]
@@ -151,8 +162,10 @@ def interlock_rows(pod: Pod) -> list[Row]:
     ]
     for rack in pod.racks:
         leak_s = protection.rack_leak_confirm_s
-        rows.append(Row(f"leak_{rack.name}", f"leak in {rack.name}", leak_s, trip=True, rack=rack.name))
-        rows.append(Row(isolation_id(rack.name), f"isolation of {rack.name} asked for", 0.0, trip=True, rack=rack.name))
+        name, asked = rack.name, f"isolation of {rack.name} asked for"
+        rows.append(Row(f"leak_{name}", f"leak in {name}", leak_s, trip=True, rack=name, isolates=True))
+        rows.append(Row(isolation_id(name), asked, 0.0, trip=True, rack=name, isolates=True))
+        rows.append(Row(f"flow_{name}", f"no flow in {name}", pod.cooling.rack_flow_lost_s, trip=True, rack=name))
     return rows
 
 
@@ -213,7 +226,34 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             },
         )
     )
-    return [*rows, *_authority_rows()]
+    return [*rows, *_authority_rows(), *_permit_rows(pod)]
+
+
+def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
+    yield AlarmRow(
+        "pod_it_capped", "pod.it_cap", "below", "IT power is capped", "high",
+        "Jobs run slower; the point it_limit says what the cooling lacks.",
+        "Clear what limits the cooling; the cap goes by itself within a minute.",
+        limit=99.0, on_delay_s=5.0, group="cooling",
+    )  # fmt: skip
+    for rack in pod.racks:
+        name = rack.name
+        yield AlarmRow(
+            f"{name}_flow_low", f"{name}.flow_share", "below", f"{name} gets less coolant than its neighbours", "high",
+            "Its chips run hotter; it alone is capped, or put off before they are damaged.",
+            "Check its couplings, hoses and valve for what is half shut or clogged.",
+            limit=80.0, hysteresis=5.0, on_delay_s=5.0, further=40.0, group="cooling",
+        )  # fmt: skip
+        yield AlarmRow(
+            f"{name}_shed", f"{name}.shed", "on", f"{name} was put off: IT did not follow the power cap", "high",
+            "Its jobs are lost; it comes back by itself when full power is allowed again.",
+            "Find out why the cluster manager did not follow; clear what limits the cooling.",
+        )  # fmt: skip
+        yield AlarmRow(
+            f"{name}_flow_wrong", f"{name}.flow_wrong", "on", f"The flow meter of {name} can't be right", "medium",
+            "Its flow is taken from the main's meter less the other racks.", "Check or replace the meter.",
+            on_delay_s=10.0,
+        )  # fmt: skip
 
 
 def _authority_rows() -> Iterable[AlarmRow]:

@@ -14,12 +14,18 @@ RACK_DEAD_KW = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Rack:
-    """One rack: its outlets, meters, liquid valve, leak detectors and shed tier (3 is shed first, 0 never)."""
+    """One rack: its outlets, meters, liquid valve, leak detectors and shed tier (3 is shed first, 0 never).
+
+    ``flow`` and ``outlet_temps`` are its own coolant meters; a rack without any shares what is measured in the main.
+    """
 
     outlets: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
     power: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "kW"})
     valve: str = field(metadata={"class": "valve"})
+    flow: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "L/min"})
+    outlet_temps: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "Cel"})
     leak: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
+    rated_kw: float
     shed_tier: int
     name: str = ""
 
