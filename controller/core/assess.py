@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from controller.core import loops, modes
+from controller.core import capacity, loops, modes
 from controller.core.alarms import Alarm
 from controller.core.blocks import Ramp, vote
 from controller.core.image import Image
@@ -70,6 +70,12 @@ def derived(pod: Pod, image: Image, slots: Slots, follow: Ramp, *, wanted: bool)
     }
     found = {f"pod.{name}": reading(value, image.at) for name, value in numbers.items()}
     return found | {name: good(slots.value(name), image.at) for name in slots.names}
+
+
+def chiller_pct(pod: Pod, image: Image, water_c: float) -> float:
+    """Return what a chiller can give in this weather, in % of its rating; as rated while the weather is not known."""
+    ambient = max(image.numbers(pod.cooling.ambient_temps), default=pod.cooling.chiller_rated_ambient_c)
+    return capacity.chiller_pct(pod.cooling, water_c, ambient)
 
 
 def heat_seen(image: Image, flow_wanted_lpm: float) -> loops.HeatSeen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,15 +13,19 @@ from controller.core.allowance import Allowance
 from controller.core.authority import Authority, Scene, Verdict
 from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome
+from controller.core.duty import Duty, saved_hours
 from controller.core.image import Image, freeze
 from controller.core.interlocks import Denial, Gate, Interlocks, Permits, Write
 from controller.core.pod import Pod, alarm_rows, interlock_rows, isolation_id, outputs, pod_points
 from controller.core.points import Reading, Value, good
 from controller.core.power import DeenergiseSequence, EnergiseSequence, off_demands, pending
-from controller.core.sequences import Demand, RunSequence, RunState, lead
+from controller.core.sequences import Demand, RunSequence, RunState
 from controller.core.slots import Array, Lock
+from controller.core.staging import ChillerStaging
 
 VALVE_OPEN_PCT = 100.0
+URGENT_FLOW_PCT = 85.0  # of the need that pumps can have followed: with less they run up as fast as drives may
+HOUR_S = 3600.0
 REACHABLE_SHARE = 0.5  # of the pumps' own ramp: how fast protection expects the flow to follow a rising need
 TAKE_OVER_S = 30.0  # after taking over running equipment nothing is stopped for so long
 
@@ -113,7 +118,7 @@ class Engine:
         self.authority = Authority(pod, dict(saved.get("authority", {})), now, wall_offset_s)
         self.flow_loop = loops.FlowLoop(pod.tcs)
         self.temp_loop = loops.SupplyTempLoop(pod.tcs)
-        self.staging = loops.ChillerStaging(pod.fws)
+        self.staging = ChillerStaging(pod.fws)
         self.energise = EnergiseSequence(pod.power, pod.racks)
         self.shutdown = DeenergiseSequence(pod.power, pod.racks)
         self.allowance = Allowance(pod, saved.get("shed", ()))
@@ -127,6 +132,11 @@ class Engine:
             for name in pod.fws.chillers
         ]
         self.machines = (*self.pumps, *self.fws_pumps, *self.chillers)
+        hours = {name: HOUR_S * float(value) for name, value in dict(saved.get("run_h", {})).items()}
+        self.tcs_duty = Duty(self.pumps, pod.rotation, hours, stagger=False, exercise=True)
+        self.fws_duty = Duty(self.fws_pumps, pod.rotation, hours, stagger=True, exercise=True)
+        self.chiller_duty = Duty(self.chillers, pod.rotation, hours, stagger=True, exercise=False)
+        self.low_flow = Delay(pod.tcs.pumps_low_s)
         self.ready = Delay(pod.startup.ready_hold_s)
         self.primary = Delay(pod.startup.primary_prove_s)
         self.rack_off_since: dict[str, float] = {}
@@ -166,6 +176,7 @@ class Engine:
             "alarms": self.alarms.saved(self.wall_offset_s),
             "authority": self.authority.saved(self.wall_offset_s),
             "shed": sorted(self.allowance.shed),
+            "run_h": saved_hours((self.tcs_duty, self.fws_duty, self.chiller_duty)),
         }
 
     def _scene(self, image: Image, now: float) -> Scene:
@@ -274,40 +285,56 @@ class Engine:
         return wanted
 
     def _pump_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
-        wanted = {pump.device for pump in self.pumps}
-        if posture.pumps == "start" and not any(pump.proven for pump in self.pumps):
-            wanted = lead(self.pumps, 1)
-        elif posture.pumps == "off" or (posture.pumps == "keep" and not assess.any_energised(self.pod, image)):
-            wanted = {pump.device for pump in self.pumps if posture.pumps == "keep" and pump.proven}
+        needed = image.number("pod.flow_needed", otherwise=None) or self.pod.tcs.flow_max_lpm
+        live = assess.any_energised(self.pod, image)
+        count = self._pump_count(posture, needed, now)
+        if posture.pumps in (None, "off"):
+            wanted: AbstractSet[str] = set()
+        elif posture.pumps == "keep" and not live:
+            wanted = {pump.device for pump in self.pumps if pump.proven}
+        else:
+            wanted = self.tcs_duty.step(count, now, may_rotate=self.modes.state == modes.NORMAL)
         for pump in self.pumps:
             yield from pump.step(self._settled(pump.device in wanted, posture.pumps is None, now), now)
         if posture.pumps in (None, "off"):
             return
         proven = sum(pump.proven for pump in self.pumps)
-        needed = image.number("pod.flow_needed", otherwise=None) or self.pod.tcs.flow_max_lpm
         least = self.authority.slots.value("pod.pump_speed_min_sp")
         speed = self.flow_loop.step(needed, image.number("pod.flow", otherwise=None), proven, now, least)
         if posture.pumps == "start":
             speed = self.pod.startup.pump_start_pct
         elif posture.pumps == "full":
             speed = 100.0
-        yield from loops.pump_demands(self.pumps, speed)
+        short = image.number("pod.flow_ratio", otherwise=100.0) or 0.0
+        urgent = live and (posture.pumps == "full" or proven < count or short < URGENT_FLOW_PCT)
+        yield from loops.pump_demands(self.pumps, speed, urgent=urgent)
         yield from (Demand(f"{rack.valve}.position_cmd", VALVE_OPEN_PCT, "open") for rack in self.pod.racks)
+
+    def _pump_count(self, posture: Posture, needed_lpm: float, now: float) -> int:
+        """Return how many TCS pumps are to run together."""
+        tcs = self.pod.tcs
+        low = self.low_flow.step(needed_lpm < tcs.pumps_low_pct / 100 * tcs.flow_design_lpm, now)
+        if posture.pumps == "full":
+            return len(tcs.pumps)
+        if posture.pumps == "start" and not any(pump.proven for pump in self.pumps):
+            return 1
+        return tcs.pumps_on_duty_low if low else tcs.pumps_on_duty
 
     def _primary_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
         slots = self.authority.slots
         water_c = slots.value("pod.fws_supply_temp_sp")
         on = posture.primary in ("run", "keep")
         keep = posture.primary == "keep" and not assess.any_energised(self.pod, image)
-        pumps = lead(self.fws_pumps, 1) if on else set()
+        normal = self.modes.state == modes.NORMAL
         water = any(pump.proven for pump in self.fws_pumps)
-        count = self.staging.step(
-            image.number("pod.it_power", otherwise=None),
-            image.number("pod.fws_supply_temp", otherwise=None),
-            water_c,
-            now,
-        )
-        chillers = lead(self.chillers, count) if on else set()
+        supply_c = image.number("pod.fws_supply_temp", otherwise=None)
+        able_pct = assess.chiller_pct(self.pod, image, water_c if supply_c is None else supply_c)
+        count = self.staging.step(image.number("pod.it_power", otherwise=None), supply_c, water_c, able_pct, now)
+        pumps: AbstractSet[str] = set()
+        chillers: AbstractSet[str] = set()
+        if on:
+            pumps = self.fws_duty.step(1, now, may_rotate=normal)
+            chillers = self.chiller_duty.step(count, now, may_rotate=normal and count == 1)
         if keep:  # no heat is coming: what runs takes out the rest, nothing is started for it
             pumps = {pump.device for pump in self.fws_pumps if pump.proven}
             chillers = {chiller.device for chiller in self.chillers if chiller.proven}
@@ -360,7 +387,7 @@ class Engine:
         proven = {pump.device for pump in self.pumps if pump.proven}
         for pump in self.pumps:
             others = proven - {pump.device}
-            if live and not (pump.state is RunState.FAILED and others):
+            if live and not (pump.state is RunState.FAILED and others) and pump.device not in self.tcs_duty.spare:
                 forbidden[(f"{pump.device}.run_cmd", False)] = "racks are energised"
             if live:
                 floors[f"{pump.device}.speed_cmd"] = pod.tcs.pump_speed_min_pct

@@ -9,6 +9,7 @@ from controller.core import loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
 from controller.core.alarm_states import AlarmRow
 from controller.core.capacity import Cooling
+from controller.core.duty import Rotation
 from controller.core.interlocks import Output, Protection, Row
 from controller.core.points import Kind, Point, Value
 from controller.core.power import Power, Rack
@@ -94,6 +95,7 @@ class Pod:
     fws: loops.Fws
     room: loops.Room
     cooling: Cooling
+    rotation: Rotation
     power: Power
     racks: tuple[Rack, ...]
     protection: Protection
@@ -281,7 +283,10 @@ def outputs(pod: Pod) -> Iterable[Output]:
         yield Output(f"{pump}.run_cmd")
     for pump in tcs.pumps:
         up, down = tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s
-        yield Output(f"{pump}.speed_cmd", 0.0, 100.0, up, down, MIN_MOVE_PCT, PACE_S, f"{pump}.speed")
+        yield Output(
+            f"{pump}.speed_cmd", 0.0, 100.0, up, down, MIN_MOVE_PCT, PACE_S, f"{pump}.speed",
+            urgent_per_s=tcs.pump_urgent_pct_per_s,
+        )  # fmt: skip
     for pump in fws.pumps:
         yield Output(
             f"{pump}.speed_cmd", 0.0, 100.0, tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s, MIN_MOVE_PCT, PACE_S
