@@ -24,8 +24,10 @@ def dew_point_c(pod: Pod, image: Image) -> float | None:
     return max(dews, default=None)
 
 
-def floors(pod: Pod, image: Image) -> dict[str, Floor]:
+def floors(pod: Pod, image: Image, ahead_k: float) -> dict[str, Floor]:
     """Return the lowest temperature setpoints that keep pipes from sweating.
+
+    The facility water's is ``ahead_k`` higher: it takes minutes to follow, and the rear doors' coils are as cold.
 
     Without a dew point the supply keeps to its fixed floor, and nobody may ask for colder facility water than usual.
     """
@@ -37,7 +39,8 @@ def floors(pod: Pod, image: Image) -> dict[str, Floor]:
             "pod.fws_supply_temp_sp": Floor(pod.fws.supply_temp_sp_c, why),
         }
     floor = Floor(dew + pod.tcs.dew_margin_k, f"dew point {dew:.1f} Cel + {pod.tcs.dew_margin_k:g} K")
-    return {"pod.supply_temp_sp": floor, "pod.fws_supply_temp_sp": floor}
+    water = Floor(floor.value + ahead_k, floor.reason + (f" + {ahead_k:.1f} K, rising" if ahead_k else ""))
+    return {"pod.supply_temp_sp": floor, "pod.fws_supply_temp_sp": water}
 
 
 def derived(pod: Pod, image: Image, slots: Slots, follow: Ramp, *, wanted: bool) -> dict[str, Reading]:

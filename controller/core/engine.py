@@ -13,6 +13,7 @@ from controller.core.allowance import Allowance
 from controller.core.authority import Authority, Scene, Verdict
 from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome
+from controller.core.dewpoint import DewLead, DoorLoop
 from controller.core.duty import Duty, saved_hours
 from controller.core.image import Image, freeze
 from controller.core.interlocks import Denial, Gate, Interlocks, Permits, Write
@@ -137,6 +138,8 @@ class Engine:
         self.fws_duty = Duty(self.fws_pumps, pod.rotation, hours, stagger=True, exercise=True)
         self.chiller_duty = Duty(self.chillers, pod.rotation, hours, stagger=True, exercise=False)
         self.low_flow = Delay(pod.tcs.pumps_low_s)
+        self.dew_lead = DewLead(pod.room.dew_lead_s)
+        self.doors = DoorLoop(pod.room)
         self.ready = Delay(pod.startup.ready_hold_s)
         self.primary = Delay(pod.startup.primary_prove_s)
         self.rack_off_since: dict[str, float] = {}
@@ -151,7 +154,8 @@ class Engine:
         for machine in self.machines:
             machine.observe(image, now)
         verdict = self.authority.judge(commands, self._scene(image, now), self.alarms)  # 2
-        ended = self.authority.step(assess.floors(self.pod, image), now)
+        ahead_k = self.dew_lead.step(assess.dew_point_c(self.pod, image), now)
+        ended = self.authority.step(assess.floors(self.pod, image, ahead_k), now)
         image = self._assessed(image)
         requests = self._asked(verdict, now)
         events = self.alarms.step(image, now)  # 3
@@ -353,7 +357,15 @@ class Engine:
             wanted_lpm = self.flow_loop.need.value or self.pod.tcs.flow_min_lpm
             opening = self.temp_loop.step(assess.heat_seen(image, wanted_lpm), setpoint, water_c, position, now)
             demands.append(Demand(f"{valve}.position_cmd", opening, "supply temperature loop"))
+            demands += self._door_demands(image, supply_c)
         yield from demands
+
+    def _door_demands(self, image: Image, water_c: float | None) -> Iterable[Demand]:
+        room = self.pod.room
+        air = max(image.numbers(room.temperatures), default=None)
+        water = self.doors.step(water_c, air, image.number("pod.dew_point", otherwise=None))
+        why = "air is cooled" if water else "coils would sweat"
+        return [Demand(f"{door}.position_cmd", VALVE_OPEN_PCT if water else 0.0, why) for door in room.door_valves]
 
     def _rack_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
         blocked, isolated = self.interlocks.racks_tripped(), self.interlocks.racks_isolated()

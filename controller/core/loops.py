@@ -94,10 +94,25 @@ class Fws:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the dew point is worked out from."""
+    """What the dew point is worked out from, and the valves of the rear doors' water.
+
+    Attributes:
+        temperatures: with the hot side among them; the highest tells how hot the air is.
+        dew_lead_s: so far ahead the facility water keeps of a rising dew point.
+        door_shut_margin_k, door_shut_air_c: doors are shut with less between coil and dew point, while air is colder.
+        door_open_margin_k, door_open_air_c: they open again with more, or with hotter air.
+        door_stroke_s: from open to shut.
+    """
 
     temperatures: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     humidities: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "%"})
+    dew_lead_s: float
+    door_valves: tuple[str, ...] = field(metadata={"class": "valve"})
+    door_shut_margin_k: float
+    door_shut_air_c: float
+    door_open_margin_k: float
+    door_open_air_c: float
+    door_stroke_s: float
 
 
 def dew_point_c(temperature_c: float, humidity_pct: float) -> float:

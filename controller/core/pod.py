@@ -293,6 +293,11 @@ def outputs(pod: Pod) -> Iterable[Output]:
         )
     slew = tcs.valve_pct_per_s
     yield Output(f"{tcs.valve}.position_cmd", 0.0, 100.0, slew, slew, MIN_MOVE_PCT, PACE_S, f"{tcs.valve}.position")
+    for door in pod.room.door_valves:
+        travel = 100 / pod.room.door_stroke_s
+        yield Output(
+            f"{door}.position_cmd", 0.0, 100.0, travel, travel, MIN_MOVE_PCT, PACE_S, f"{door}.position", safety=False
+        )
     for chiller in fws.chillers:
         point = pod.points[f"{chiller}.supply_temp_sp"]
         yield Output(f"{chiller}.run_cmd")

@@ -15,7 +15,7 @@ from tests.core.model import reference_plan
 
 NAMES = ("a", "b", "c")
 ROTATION = Rotation(
-    swap_h=2.0, overlap_s=5.0, exercise_h=4.0, exercise_s=10.0,
+    swap_h=2.0, overlap_s=5.0, exercise_h=1.0, exercise_s=10.0,
     starts_max=3, starts_window_s=600.0, start_stagger_s=10.0, stop_gap_s=60.0,
 )  # fmt: skip
 
@@ -90,7 +90,7 @@ def test_run_hours_count_while_running_and_go_through_the_store() -> None:
 
 def test_an_idle_machine_is_exercised_for_a_short_while() -> None:
     group = Group(exercise=True)
-    group.step(2, 4 * HOUR_S - 60, rotate=True)
+    group.step(2, HOUR_S - 60, rotate=True)
     assert group.step(2, 1, rotate=True) == {"a", "b"}
     seen = [group.step(2, 1, rotate=True) for _ in range(120)]
     assert {"a", "b", "c"} in seen
@@ -100,19 +100,19 @@ def test_an_idle_machine_is_exercised_for_a_short_while() -> None:
 
 def test_nothing_is_exercised_while_it_may_not_be() -> None:
     group = Group(exercise=True)
-    group.step(2, 5 * HOUR_S)
+    group.step(2, 2 * HOUR_S)
     assert group.duty.run_h()["c"] == 0.0
 
 
 def test_too_many_starts_lock_a_machine_out_while_another_is_able() -> None:
-    group = Group()
-    group.step(1, 3)
+    group = Group(run_s={"b": HOUR_S, "c": HOUR_S})
     for _ in range(ROTATION.starts_max):
+        assert group.step(1, 5) == {"a"}
         group.step(0, 65)
-        group.step(1, 5)
-    assert group.duty.locked_out or group.step(1) != {"a"}
-    group.step(0, 65)
-    assert group.step(1, 5) != {"a"}
+    assert group.duty.locked_out == {"a"}
+    assert group.step(1, 5) == {"b"}
+    group.step(1, ROTATION.starts_window_s)
+    assert not group.duty.locked_out
 
 
 def test_the_last_able_machine_is_started_however_often_it_was() -> None:
