@@ -51,7 +51,9 @@ class RealStage(Stage):
         self.seed = seed
         self._cold = scenario.start.cold
         self._jumps = any(event.fault == "clock.jump" for event in scenario.event)
-        self.bench = Bench(enclosure, short=False, broker=True, load=scenario.start.load, seed=seed)
+        self.bench = Bench(
+            enclosure, short=False, broker=True, load=scenario.start.load, seed=seed, overrides=scenario.start.overrides
+        )
         self._clock_file = self.bench.folder / "wall_offset"
         if self._jumps:
             self.bench.command = (sys.executable, "-m", "hil.wallclock", str(self._clock_file), "run")

@@ -140,6 +140,22 @@ class MinMove:
 
 
 @dataclass(slots=True)
+class Play:
+    """Follows its input like a loose joint: stands while the input is within half of ``width``, else keeps so far off.
+
+    So a reading that toggles between two neighbouring digits stands still, and one that moves is late by no time.
+    """
+
+    width: float
+    value: float | None = None
+
+    def step(self, target: float) -> float:
+        half = self.width / 2
+        self.value = target if self.value is None else clamp(self.value, target - half, target + half)
+        return self.value
+
+
+@dataclass(slots=True)
 class Accumulator:
     """Integral of a rate over time: energy from power, volume from flow, run time from running (rate 1).
 

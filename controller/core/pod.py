@@ -21,6 +21,7 @@ FLOW_SLEW_SHARE_PER_S = 0.01  # of the design flow
 SPEED_SLEW_PCT_PER_S = 1.0
 SETPOINT_SEEN_K = 0.15  # registers of setpoints hold tenths
 MIN_MOVE_PCT = 0.3
+VALVE_MIN_MOVE_PCT = 0.7  # less than the supply probes' last digit would move it to and fro
 PACE_S = 0.5
 PERMIT_NUMBERS = (("it_permit", "kW", 1.0), ("it_cap", "%", 0.5), ("seconds_to_trip", "s", 1.0))
 RACK_NUMBERS = (("chip_temp", "Cel", 0.5), ("flow_share", "%", 1.0))
@@ -292,7 +293,9 @@ def outputs(pod: Pod) -> Iterable[Output]:
             f"{pump}.speed_cmd", 0.0, 100.0, tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s, MIN_MOVE_PCT, PACE_S
         )
     slew = tcs.valve_pct_per_s
-    yield Output(f"{tcs.valve}.position_cmd", 0.0, 100.0, slew, slew, MIN_MOVE_PCT, PACE_S, f"{tcs.valve}.position")
+    yield Output(
+        f"{tcs.valve}.position_cmd", 0.0, 100.0, slew, slew, VALVE_MIN_MOVE_PCT, PACE_S, f"{tcs.valve}.position"
+    )
     for door in pod.room.door_valves:
         travel = 100 / pod.room.door_stroke_s
         yield Output(
