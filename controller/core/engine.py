@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any
 
-from controller.core import alarms, assess, loops, modes
+from controller.core import alarms, assess, duty, loops, modes
 from controller.core.alarm_states import Alarm
 from controller.core.allowance import Allowance
 from controller.core.authority import Authority, Scene, Verdict
@@ -15,6 +15,7 @@ from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome
 from controller.core.dewpoint import DewLead, DoorLoop
 from controller.core.duty import Duty, saved_hours
+from controller.core.hunting import Hunting
 from controller.core.image import Image, freeze
 from controller.core.interlocks import Denial, Gate, Interlocks, Permits, Write
 from controller.core.pod import Pod, alarm_rows, interlock_rows, isolation_id, outputs, pod_points
@@ -140,6 +141,8 @@ class Engine:
         self.low_flow = Delay(pod.tcs.pumps_low_s)
         self.dew_lead = DewLead(pod.room.dew_lead_s)
         self.doors = DoorLoop(pod.room)
+        self.groups = (self.tcs_duty, self.fws_duty, self.chiller_duty)
+        self.hunting = Hunting(sum(rack.rated_kw for rack in pod.racks))
         self.ready = Delay(pod.startup.ready_hold_s)
         self.primary = Delay(pod.startup.primary_prove_s)
         self.rack_off_since: dict[str, float] = {}
@@ -180,7 +183,7 @@ class Engine:
             "alarms": self.alarms.saved(self.wall_offset_s),
             "authority": self.authority.saved(self.wall_offset_s),
             "shed": sorted(self.allowance.shed),
-            "run_h": saved_hours((self.tcs_duty, self.fws_duty, self.chiller_duty)),
+            "run_h": saved_hours(self.groups),
         }
 
     def _scene(self, image: Image, now: float) -> Scene:
@@ -194,6 +197,12 @@ class Engine:
         found = assess.derived(pod, image, slots, self.reachable, wanted=wanted)
         off = len(pending(pod.racks, image, set())) if self.modes.state == modes.NORMAL else None
         found["pod.racks_off"] = assess.reading(off, image.at)
+        found |= duty.readings(self.groups, image.at)
+        speeds = image.numbers(f"{pump.device}.speed" for pump in self.pumps)
+        valve = image.number(f"{pod.tcs.valve}.position", otherwise=None)
+        it_kw = found["pod.it_power"]
+        power = float(it_kw.value) if it_kw.usable and isinstance(it_kw.value, float) else None
+        found |= self.hunting.step(valve, max(speeds, default=None), power, image.at)
         found |= assess.about_machines(pod, image, self.pumps, self.chillers, self.fws_pumps)
         isolated = sum(isolation_id(rack.name) in self.interlocks.latched() for rack in pod.racks)
         found["pod.racks_isolated"] = good(float(isolated), image.at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.core import loops, modes
+from controller.core import duty, hunting, loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
 from controller.core.alarm_states import AlarmRow
 from controller.core.capacity import Cooling
@@ -120,7 +120,7 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("flow", "L/min", 2.0), ("flow_needed", "L/min", 2.0), ("flow_ratio", "%", 0.5), ("it_power", "kW", 1.0),
         ("dew_point", "Cel", 0.1), ("dew_margin", "K", 0.1), ("supply_temp_sp", "Cel", 0.05),
         ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("racks_off", "{count}", 0.5),
-        ("pumps_running", "{count}", 0.5),
+        ("pumps_running", "{count}", 0.5), ("locked_out", "{count}", 0.5),
         ("chillers_running", "{count}", 0.5),
         *PERMIT_NUMBERS,
     ]  # fmt: skip
@@ -131,9 +131,18 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         points += [Point(rack.name, name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in own]
         points += [Point(rack.name, name, Kind.FLAG, max_age_s=age) for name in RACK_FLAGS]
     points += [Point("pod", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in ALARM_NUMBERS]
-    flags = [("pod", "booting"), ("pod", "isolation_held"), ("pod", "alarm_flood"), ("controller", "store_failing")]
+    flags = [
+        ("pod", "valve_hunting"),
+        ("pod", "pumps_hunting"),
+        ("pod", "booting"),
+        ("pod", "isolation_held"),
+        ("pod", "alarm_flood"),
+        ("controller", "store_failing"),
+    ]
     points += [Point(device, name, Kind.FLAG) for device, name in flags]
     points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
+    machines = (*pod.tcs.pumps, *pod.fws.pumps, *pod.fws.chillers)
+    points += [Point(machine, "duty_hours", Kind.NUMBER, "h", deadband=0.1) for machine in machines]
     for bus in sorted(set(pod.device_bus.values())):
         points += [Point(bus, name, Kind.FLAG, max_age_s=float("inf")) for name in ("online", "lost")]
         points += [
@@ -229,7 +238,7 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             },
         )
     )
-    return [*rows, *_authority_rows(), *_permit_rows(pod)]
+    return [*rows, *_authority_rows(), *_permit_rows(pod), *hunting.alarm_rows(), *duty.alarm_rows()]
 
 
 def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
