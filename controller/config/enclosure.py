@@ -17,8 +17,9 @@ from pydantic_core import CoreSchema, core_schema
 from controller.config.adapters import DsxSettings, HomeAssistantSettings, Identifier, SparkplugSettings
 from controller.config.problems import ConfigError, Document, misplaced, overlaid, read_toml
 from controller.config.profile import Name, Row, Strict
-from controller.core import interlocks, loops, modes
+from controller.core import loops, modes
 from controller.core.power import Power, Rack
+from controller.core.protection import Protection
 
 BASES_MAX = 4
 PRINCIPALS_MAX = 16
@@ -38,8 +39,10 @@ UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_kw": (0.1, 100_000),
     "_s": (0, 86_400),
     "_l": (0, 1_000_000),
+    "_a": (1, 10_000),
     "_c": (-40, 120),
     "_k": (0, 60),
+    "_per_h_max": (0, 60),
 }
 Credential = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -244,7 +247,7 @@ class Enclosure(Strict):
     room: Annotated[loops.Room, Table]
     power: Annotated[Power, Table]
     racks: dict[Name, Annotated[Rack, Table]]
-    protection: Annotated[interlocks.Protection, Table]
+    protection: Annotated[Protection, Table]
     startup: Annotated[modes.StartupTimes, Table]
     native: NativeSettings
     links: dict[Name, LinkSettings]

@@ -14,7 +14,7 @@ from controller.core.power import it_power_kw
 from controller.core.sequences import RunSequence, RunState
 from controller.core.slots import Floor, Slots
 
-COOLING_LOST_PCT = 60.0
+FLOW_PROVEN_PCT = 60.0  # of the need: with less no rack is energised
 
 
 def dew_point_c(pod: Pod, image: Image) -> float | None:
@@ -98,24 +98,6 @@ def about_machines(
         found[f"{pump.device}.failed"] = good(pump.state is RunState.FAILED, at)
     for bus in set(pod.device_bus.values()):
         found[f"{bus}.lost"] = good(not image.flag(f"{bus}.online", otherwise=True), at)
-    return found
-
-
-def conditions(pod: Pod, image: Image, mode: str) -> dict[str, bool]:
-    """Return the condition of every interlock row. What can't be trusted trips nothing, but see ``pumps_lost``."""
-    live = any(rack.energised(image) for rack in pod.racks) and mode in modes.LIVE
-    ratio = image.number("pod.flow_ratio", otherwise=None)
-    running = [image.reading(f"{pump}.running") for pump in pod.tcs.pumps]
-    supply = image.number("pod.supply_temp", otherwise=None)
-    found = {
-        "epo": image.flag(pod.protection.epo, otherwise=False),
-        "flow_lost": live and ratio is not None and ratio < pod.protection.flow_lost_pct,
-        "pumps_lost": live and all(pump.usable and not pump.value for pump in running),
-        "supply_hot": live and supply is not None and supply > pod.protection.supply_temp_trip_c,
-        "cooling_lost": live and ratio is not None and ratio < COOLING_LOST_PCT,
-    }
-    for rack in pod.racks:
-        found[f"leak_{rack.name}"] = any(image.flag(point, otherwise=False) for point in rack.leak)
     return found
 
 
@@ -203,6 +185,6 @@ def outlet_refusal(image: Image, mode: str, trip: str) -> str:
     if trip:
         return trip
     ratio = image.number("pod.flow_ratio", otherwise=None)
-    if ratio is None or ratio < COOLING_LOST_PCT:
+    if ratio is None or ratio < FLOW_PROVEN_PCT:
         return "TCS flow is not proven"
     return ""

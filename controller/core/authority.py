@@ -10,8 +10,9 @@ from typing import Any
 from controller.core import modes
 from controller.core.alarms import Alarms
 from controller.core.commands import Code, Command, Outcome, State, is_local, refused, rejected
+from controller.core.fault_rows import isolation_id
 from controller.core.image import Image
-from controller.core.pod import Pod, isolation_id, setpoint_rows
+from controller.core.pod import Pod, setpoint_rows
 from controller.core.power import Rack
 from controller.core.slots import Floor, Slots
 
@@ -60,7 +61,7 @@ class Scene:
 
 @dataclass(slots=True)
 class Verdict:
-    """What the accepted commands of one scan ask: operations, racks to isolate; and all outcomes."""
+    """What the accepted commands of one scan ask: operations, rows of racks to isolate; and all outcomes."""
 
     operations: set[str] = field(default_factory=set)
     isolate: set[str] = field(default_factory=set)
@@ -154,14 +155,15 @@ class Authority:
         rack = self._racks.get(command.target)
         if rack is None:
             return rejected(command, "unknown_target", f"no such rack; there are: {', '.join(self._racks)}")
-        isolated = isolation_id(rack.name) in scene.latched or rack.name in verdict.isolate
+        row = isolation_id(rack.name)
+        isolated = row in scene.latched or row in verdict.isolate
         wet = any(scene.image.flag(point, otherwise=False) for point in rack.leak)
         if not isolated and not wet and not is_local(command.principal):
             guarded = self._guarded(scene.now)
             if guarded:
                 return rejected(command, *guarded)
             self._isolated_at.append(scene.now)
-        verdict.isolate.add(rack.name)
+        verdict.isolate.add(row)
         return Outcome(command.id, command.principal, "accepted")
 
     def _guarded(self, now: float) -> tuple[Code, str] | None:

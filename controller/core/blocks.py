@@ -74,6 +74,11 @@ class Delay:
     state: bool = False
     since: float | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether it is false and nothing is under way."""
+        return not self.state and self.since is None
+
     def step(self, condition: bool, now: float) -> bool:
         if condition == self.state:
             self.since = None

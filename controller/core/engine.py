@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from controller.core import alarms, assess, loops, modes
@@ -11,46 +11,21 @@ from controller.core.alarm_states import Alarm
 from controller.core.authority import Authority, Scene, Verdict
 from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome
+from controller.core.evidence import Evidence, Machines
+from controller.core.fault_rows import isolation_id, row_point
 from controller.core.image import Image, freeze
 from controller.core.interlocks import Denial, Gate, Interlocks, Permits, Write
-from controller.core.pod import Pod, alarm_rows, interlock_rows, isolation_id, outputs, pod_points
-from controller.core.points import Reading, Value, good
+from controller.core.permissives import VALVE_OPEN_PCT, permits
+from controller.core.pod import Pod, alarm_rows, interlock_rows, outputs, pod_points
+from controller.core.points import Reading, good
+from controller.core.postures import EMERGENCY_OFF, HOLD, POSTURES, Posture
 from controller.core.power import DeenergiseSequence, EnergiseSequence, off_demands, pending
+from controller.core.response import NOTHING, Responder, Shedding
 from controller.core.sequences import Demand, RunSequence, RunState, lead
 from controller.core.slots import Array, Lock
 
-VALVE_OPEN_PCT = 100.0
 REACHABLE_SHARE = 0.5  # of the pumps' own ramp: how fast protection expects the flow to follow a rising need
 TAKE_OVER_S = 30.0  # after taking over running equipment nothing is stopped for so long
-
-
-@dataclass(frozen=True, slots=True)
-class Posture:
-    """What one mode wants. None leaves things as they stand."""
-
-    pumps: str | None = None  # start, run, full, keep (what runs, at the loop's speed), off
-    primary: str | None = None  # run, keep, off
-    racks: str | None = None  # energise, shutdown, off
-
-
-HOLD = Posture()
-# The hard-wired circuit has opened the feeds; nothing may run up by itself when somebody closes it again.
-EMERGENCY_OFF = Posture(pumps="off", primary="off", racks="off")
-POSTURES: Mapping[str, Posture] = {
-    modes.OFF: Posture(pumps="off", primary="off"),
-    "STARTUP.precheck": HOLD,
-    "STARTUP.fill": HOLD,
-    "STARTUP.pump_start": Posture(pumps="start"),
-    "STARTUP.primary_start": Posture(pumps="run", primary="run"),
-    "STARTUP.proving": Posture(pumps="run", primary="run"),
-    "STARTUP.energise": Posture(pumps="run", primary="run", racks="energise"),
-    modes.NORMAL: Posture(pumps="run", primary="run"),
-    modes.LIMITING: Posture(pumps="full", primary="run"),
-    modes.COOLING_LOST: Posture(pumps="full", primary="run"),
-    modes.TRIPPED: Posture(pumps="full", primary="run", racks="off"),
-    modes.COOLDOWN: Posture(pumps="keep", primary="keep", racks="shutdown"),
-    modes.MAINTENANCE: HOLD,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +83,12 @@ class Engine:
         self.alarms = alarms.Alarms(alarm_rows(pod), boot)
         self.alarms.restore(dict(saved.get("alarms", {})), now, wall_offset_s)
         self.interlocks = Interlocks(interlock_rows(pod), saved.get("latched", ()))
+        self.interlocks.restore_bypasses(dict(saved.get("bypasses", {})), now, wall_offset_s)
+        self.evidence = Evidence(pod)
+        self.responder = Responder(pod)
+        self.response = NOTHING
+        limits = pod.protection
+        self.shedding = Shedding(pod.racks, limits.shed_step_s, limits.restore_step_s, limits.restores_per_h_max)
         self.gate = Gate(outputs(pod), self.points, pod.protection.refresh_s)
         self.authority = Authority(pod, dict(saved.get("authority", {})), now, wall_offset_s)
         self.flow_loop = loops.FlowLoop(pod.tcs)
@@ -143,15 +124,13 @@ class Engine:
         image = self._assessed(image)
         requests = self._asked(verdict, now)
         events = self.alarms.step(image, now)  # 3
-        conditions = assess.conditions(self.pod, image, self.modes.state)
-        conditions |= dict.fromkeys(map(isolation_id, verdict.isolate), True)
-        self.interlocks.step(conditions, now, reset="reset" in requests)  # 4
+        self._protect(image, verdict, now)  # 4
         facts = self._facts(image, requests, now)
         transition = self.modes.step(facts, self.pod.startup, now)  # 5
         if transition:
             self._entered(transition)
         demands = list(self._demands(image, now))  # 6
-        writes, denials = self.gate.step(demands, self._permits(image, now), image, now)  # 7
+        writes, denials = self.gate.step(demands, self._permits(image), image, now)  # 7
         view = self._view(image, facts, now)  # 8
         outcomes = [*verdict.outcomes, *ended, *self.authority.follow(self._scene(image, now))]
         return Effects(view, writes, denials, outcomes, events, transition)
@@ -163,6 +142,7 @@ class Engine:
             "latched": self.interlocks.latched(),
             "alarms": self.alarms.saved(self.wall_offset_s),
             "authority": self.authority.saved(self.wall_offset_s),
+            "bypasses": self.interlocks.saved_bypasses(self.wall_offset_s),
         }
 
     def _scene(self, image: Image, now: float) -> Scene:
@@ -177,13 +157,30 @@ class Engine:
         off = len(pending(pod.racks, image, set())) if self.modes.state == modes.NORMAL else None
         found["pod.racks_off"] = assess.reading(off, image.at)
         found |= assess.about_machines(pod, image, self.pumps, self.chillers, self.fws_pumps)
-        isolated = sum(isolation_id(rack.name) in self.interlocks.latched() for rack in pod.racks)
+        latched = self.interlocks.latched()
+        isolated = sum(isolation_id(rack.name) in latched for rack in pod.racks)
+        found |= self.evidence.readings(image.at)
+        acting = self.interlocks.acting
+        found |= {row_point(row.id): good(row.id in acting, image.at) for row in self.interlocks.rows}
+        found[row_point("bypassed")] = good(bool(self.interlocks.bypasses), image.at)
         found["pod.racks_isolated"] = good(float(isolated), image.at)
         found["pod.isolation_held"] = good(self.authority.isolation_held, image.at)
         found["pod.booting"] = good(image.at - self.booted_at < pod.startup.image_max_s, image.at)
         figures = self.alarms.figures(image.at).items()
         found |= {f"pod.{name}": good(figure, image.at) for name, figure in figures}
         return image.with_derived(found)
+
+    def _protect(self, image: Image, verdict: Verdict, now: float) -> None:
+        """Advance the interlocks and take their answer."""
+        conditions = self.evidence.step(image, Machines(self.pumps, self.chillers), self.modes.state)
+        conditions |= dict.fromkeys(verdict.isolate, True)
+        self.interlocks.step(conditions, now, reset="reset" in verdict.operations)
+        shares = {unit: branch.share for unit, branch in self.evidence.branches.items()}
+        self.response = self.responder.step(self.interlocks.acting_rows, image, shares)
+        self.shedding.step(bool(self.response.shed), now)
+        for pump in self.pumps:
+            if pump.device in self.response.pumps_lost and len([one for one in self.pumps if one.proven]) > 1:
+                pump.fail(now)
 
     def _asked(self, verdict: Verdict, now: float) -> set[str]:
         """Return the operations that accepted commands ask of this scan."""
@@ -212,7 +209,7 @@ class Engine:
             adoptable=assess.any_rack_on(pod, image),
             was_starting=self.was_starting,
             start=self.start_wanted,
-            stop="stop" in operations,
+            stop="stop" in operations or bool(self.response.stop),
             reset="reset" in operations,
             maintain="maintain" in operations,
             release="release" in operations,
@@ -254,6 +251,8 @@ class Engine:
             posture = HOLD
         if "epo" in self.interlocks.acting:
             posture = EMERGENCY_OFF
+        if self.response.pumps_off and self._racks_off_s(now) >= self.pod.protection.leak_pumps_off_s:
+            posture = replace(posture, pumps="off")
         yield from self._pump_demands(posture, image, now)
         yield from self._primary_demands(posture, image, now)
         yield from self._rack_demands(posture, image, now)
@@ -276,13 +275,17 @@ class Engine:
             yield from pump.step(self._settled(pump.device in wanted, posture.pumps is None, now), now)
         if posture.pumps in (None, "off"):
             return
+        if self.response.pumps_restart:  # stopped together, as by a dip of their supply: no lock-out is worth that
+            yield from (Demand(f"{pump.device}.run_cmd", True, self.response.pumps_restart) for pump in self.pumps)
         proven = sum(pump.proven for pump in self.pumps)
         needed = image.number("pod.flow_needed", otherwise=None) or self.pod.tcs.flow_max_lpm
+        if self.response.flow_high:
+            needed = self.pod.tcs.flow_max_lpm
         least = self.authority.slots.value("pod.pump_speed_min_sp")
         speed = self.flow_loop.step(needed, image.number("pod.flow", otherwise=None), proven, now, least)
         if posture.pumps == "start":
             speed = self.pod.startup.pump_start_pct
-        elif posture.pumps == "full":
+        elif self.response.pumps_full or (posture.pumps == "full" and not self.response.pumps_eased):
             speed = 100.0
         yield from loops.pump_demands(self.pumps, speed)
         yield from (Demand(f"{rack.valve}.position_cmd", VALVE_OPEN_PCT, "open") for rack in self.pod.racks)
@@ -319,16 +322,20 @@ class Engine:
             wanted_lpm = self.flow_loop.need.value or self.pod.tcs.flow_min_lpm
             opening = self.temp_loop.step(assess.heat_seen(image, wanted_lpm), setpoint, water_c, position, now)
             demands.append(Demand(f"{valve}.position_cmd", opening, "supply temperature loop"))
+            if self.response.valve_shut:
+                demands.append(Demand(f"{valve}.position_cmd", 0.0, self.response.valve_shut))
         yield from demands
 
     def _rack_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
-        blocked = self.interlocks.racks_tripped()
+        blocked, isolated = self.interlocks.racks_tripped(), self.interlocks.racks_isolated()
         if posture.racks == "energise":
             yield from self.energise.step(image, blocked, now)
         elif posture.racks == "shutdown":
             yield from self.shutdown.step(image, now)
         elif posture.racks == "off":
             yield from off_demands(self.pod.racks, f"{self.modes.state}: {self.modes.cause}")
+        shed = self.shedding.off
+        yield from off_demands([rack for rack in self.pod.racks if rack.name in shed], f"shed: {self.response.shed}")
         for rack in self.pod.racks:
             off = not any(image.flag(outlet, otherwise=True) for outlet in rack.outlets)
             since = self.rack_off_since.setdefault(rack.name, now) if off else None
@@ -337,31 +344,14 @@ class Engine:
             if rack.name in blocked:
                 why = self.interlocks.why_rack(rack.name)
                 yield from off_demands([rack], why)
-                if since is not None and now - since >= self.pod.protection.rack_off_before_valve_s:
+                waited = since is not None and now - since >= self.pod.protection.rack_off_before_valve_s
+                if rack.name in isolated and waited:
                     yield Demand(f"{rack.valve}.position_cmd", 0.0, f"{why}, rack is off")
 
-    def _permits(self, image: Image, now: float) -> Permits:
-        pod = self.pod
-        forbidden: dict[tuple[str, Value], str] = {}
-        floors: dict[str, float] = {}
-        live = any(rack.energised(image) for rack in pod.racks)
-        proven = {pump.device for pump in self.pumps if pump.proven}
-        for pump in self.pumps:
-            others = proven - {pump.device}
-            if live and not (pump.state is RunState.FAILED and others):
-                forbidden[(f"{pump.device}.run_cmd", False)] = "racks are energised"
-            if live:
-                floors[f"{pump.device}.speed_cmd"] = pod.tcs.pump_speed_min_pct
-        refusal = assess.outlet_refusal(image, self.modes.state, self.interlocks.tripped())
-        for rack in pod.racks:
-            tripped = rack.name in self.interlocks.racks_tripped()
-            for outlet in rack.outlets:
-                if refusal or tripped:
-                    forbidden[(outlet, True)] = refusal or "this rack has tripped"
-            off_since = self.rack_off_since.get(rack.name)
-            if off_since is None or now - off_since < pod.protection.rack_off_before_valve_s:
-                floors[f"{rack.valve}.position_cmd"] = VALVE_OPEN_PCT
-        return Permits(forbidden, floors)
+    def _permits(self, image: Image) -> Permits:
+        return permits(
+            self.pod, image, self.modes.state, self.interlocks, self.pumps, self.rack_off_since, self.response.hold_on
+        )
 
     def _view(self, image: Image, facts: modes.Facts, now: float) -> View:
         machines = {machine.device: machine.state.value for machine in self.machines}

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from controller.core import loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
 from controller.core.alarm_states import AlarmRow
-from controller.core.interlocks import Output, Protection, Row
+from controller.core.fault_rows import DEVICE, Parts, fault_alarms, fault_rows
+from controller.core.interlocks import Output, Row
 from controller.core.points import Kind, Point, Value
-from controller.core.power import Power, Rack
+from controller.core.power import Power, Rack, branches_of
+from controller.core.protection import Protection
 from controller.core.slots import Setpoint
 
-COOLING_LOST_S = 1.0
 RESCUE_K_PER_S = 0.2  # rise of a temperature setpoint that the dew point has overtaken
 FLOW_SLEW_SHARE_PER_S = 0.01  # of the design flow
 SPEED_SLEW_PCT_PER_S = 1.0
@@ -101,6 +102,11 @@ class Pod:
     points: Mapping[str, Point]
     links: tuple[str, ...] = ()
 
+    @property
+    def rated_kw(self) -> float:
+        """IT power that the loop is made for."""
+        return self.tcs.flow_design_lpm / (self.tcs.flow_per_kw_lpm * self.tcs.liquid_share_pct / 100)
+
 
 def pod_points(pod: Pod) -> dict[str, Point]:
     """Return the points that the scan itself derives, and those that bus workers tell about buses and devices."""
@@ -113,13 +119,17 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("dew_point", "Cel", 0.1), ("dew_margin", "K", 0.1), ("supply_temp_sp", "Cel", 0.05),
         ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("racks_off", "{count}", 0.5),
         ("pumps_running", "{count}", 0.5),
-        ("chillers_running", "{count}", 0.5),
+        ("chillers_running", "{count}", 0.5), ("loop_resistance", "%", 1.0),
     ]  # fmt: skip
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
     points += [Point("pod", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in ALARM_NUMBERS]
     flags = [("pod", "booting"), ("pod", "isolation_held"), ("pod", "alarm_flood"), ("controller", "store_failing")]
     points += [Point(device, name, Kind.FLAG) for device, name in flags]
     points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
+    points += [Point(DEVICE, row.id, Kind.FLAG, description=row.cause) for row in interlock_rows(pod)]
+    points += [Point(DEVICE, "bypassed", Kind.FLAG)]
+    for rack in pod.racks:
+        points += [Point(unit, "branch_heat", Kind.NUMBER, "%", deadband=1.0) for unit in branches_of(rack)]
     for bus in sorted(set(pod.device_bus.values())):
         points += [Point(bus, name, Kind.FLAG, max_age_s=float("inf")) for name in ("online", "lost")]
         points += [
@@ -141,24 +151,7 @@ def pod_points(pod: Pod) -> dict[str, Point]:
 
 
 def interlock_rows(pod: Pod) -> list[Row]:
-    protection = pod.protection
-    rows = [
-        Row("epo", "emergency power off", 0.0, trip=True),
-        Row("flow_lost", "TCS flow lost", protection.flow_lost_s, trip=True),
-        Row("pumps_lost", "all TCS pumps stopped", protection.pumps_lost_s, trip=True),
-        Row("supply_hot", "TCS supply too hot", protection.supply_temp_trip_s, trip=True),
-        Row("cooling_lost", "TCS flow below need", COOLING_LOST_S, trip=False),
-    ]
-    for rack in pod.racks:
-        leak_s = protection.rack_leak_confirm_s
-        rows.append(Row(f"leak_{rack.name}", f"leak in {rack.name}", leak_s, trip=True, rack=rack.name))
-        rows.append(Row(isolation_id(rack.name), f"isolation of {rack.name} asked for", 0.0, trip=True, rack=rack.name))
-    return rows
-
-
-def isolation_id(rack: str) -> str:
-    """Return the interlock row that takes ``rack`` off on request."""
-    return f"isolate_{rack}"
+    return fault_rows(pod.protection, Parts(pod.tcs.pumps, pod.racks))
 
 
 def setpoint_rows(pod: Pod) -> list[Setpoint]:
@@ -213,7 +206,7 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             },
         )
     )
-    return [*rows, *_authority_rows()]
+    return [*rows, *fault_alarms(interlock_rows(pod)), *_authority_rows()]
 
 
 def _authority_rows() -> Iterable[AlarmRow]:
