@@ -101,6 +101,14 @@ def about_machines(
     return found
 
 
+def starved(pod: Pod, image: Image, rack: str) -> bool:
+    """Return whether one rack gets far less flow than its neighbours and its chips are too hot for that."""
+    share, chip = (image.number(f"{rack}.{name}", otherwise=None) for name in ("flow_share", "chip_temp"))
+    if share is None or chip is None:
+        return False
+    return share < pod.cooling.rack_flow_lost_pct and chip > pod.cooling.chip_limit_c
+
+
 def complete(pod: Pod, image: Image) -> bool:
     """True when every safety point can be trusted."""
     return all(image.usable(name) for name, point in pod.points.items() if point.safety)

@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.core import alarms, assess, loops, modes
 from controller.core.alarm_states import Alarm
+from controller.core.allowance import Allowance
 from controller.core.authority import Authority, Scene, Verdict
 from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome
@@ -96,6 +97,7 @@ class Engine:
         self.staging = loops.ChillerStaging(pod.fws)
         self.energise = EnergiseSequence(pod.power, pod.racks)
         self.shutdown = DeenergiseSequence(pod.power, pod.racks)
+        self.allowance = Allowance(pod, saved.get("shed", ()))
         rise = pod.tcs.pump_up_pct_per_s / 100 * pod.tcs.flow_design_lpm * REACHABLE_SHARE
         self.reachable = Ramp(rise, float("inf"))
         prove = pod.startup.pump_prove_s
@@ -143,6 +145,7 @@ class Engine:
             "alarms": self.alarms.saved(self.wall_offset_s),
             "authority": self.authority.saved(self.wall_offset_s),
             "bypasses": self.interlocks.saved_bypasses(self.wall_offset_s),
+            "shed": sorted(self.allowance.shed),
         }
 
     def _scene(self, image: Image, now: float) -> Scene:
@@ -168,7 +171,11 @@ class Engine:
         found["pod.booting"] = good(image.at - self.booted_at < pod.startup.image_max_s, image.at)
         figures = self.alarms.figures(image.at).items()
         found |= {f"pod.{name}": good(figure, image.at) for name, figure in figures}
-        return image.with_derived(found)
+        if self.modes.state not in modes.LIVE and not self.holding:
+            self.allowance.shed.clear()
+        slots = self.authority.slots
+        limits = self.response.limits
+        return self.allowance.step(image.with_derived(found), slots, self.pumps, self.chillers, limits)
 
     def _protect(self, image: Image, verdict: Verdict, now: float) -> None:
         """Advance the interlocks and take their answer."""
@@ -177,7 +184,7 @@ class Engine:
         self.interlocks.step(conditions, now, reset="reset" in verdict.operations)
         shares = {unit: branch.share for unit, branch in self.evidence.branches.items()}
         self.response = self.responder.step(self.interlocks.acting_rows, image, shares)
-        self.shedding.step(bool(self.response.shed), now)
+        self.allowance.shed.update(self.shedding.step(bool(self.response.shed), now))
         for pump in self.pumps:
             if pump.device in self.response.pumps_lost and len([one for one in self.pumps if one.proven]) > 1:
                 pump.fail(now)
@@ -198,7 +205,7 @@ class Engine:
         suction = image.number(pod.tcs.suction_pressure, otherwise=None)
         water = any(pump.proven for pump in self.fws_pumps) and any(chiller.proven for chiller in self.chillers)
         acting = self.interlocks.acting
-        blocked = self.interlocks.racks_tripped()
+        blocked = self.interlocks.racks_tripped() | self.allowance.shed
         missing: tuple[str, ...] = ()
         if self.modes.state == "STARTUP.precheck":
             missing = tuple(assess.missing(pod, image, self.interlocks.tripped()))
@@ -223,7 +230,7 @@ class Engine:
             trip=self.interlocks.tripped(),
             trip_cleared=self.interlocks.cleared(),
             cooling_lost="TCS flow below need" if "cooling_lost" in acting else "",
-            limited="" if image.usable("pod.supply_temp") else "supply temperature not known",
+            limited=self.allowance.limiting if image.usable("pod.supply_temp") else "supply temperature not known",
             cooled=assess.cooled(pod, image, elapsed, self._racks_off_s(now)),
         )
 
@@ -239,6 +246,7 @@ class Engine:
         self.ready = Delay(self.pod.startup.ready_hold_s)
         if transition.dest == "STARTUP.energise":
             self.energise.clear()
+            self.allowance.shed.clear()
         self.shutdown.clear()
         self.was_starting = transition.dest == modes.COOLING_LOST and transition.source == "STARTUP.energise"
         if transition.source == modes.OFF and transition.dest in modes.LIVE:
@@ -329,13 +337,14 @@ class Engine:
     def _rack_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
         blocked, isolated = self.interlocks.racks_tripped(), self.interlocks.racks_isolated()
         if posture.racks == "energise":
-            yield from self.energise.step(image, blocked, now)
+            yield from self.energise.step(image, blocked | self.allowance.shed, now)
         elif posture.racks == "shutdown":
             yield from self.shutdown.step(image, now)
         elif posture.racks == "off":
             yield from off_demands(self.pod.racks, f"{self.modes.state}: {self.modes.cause}")
-        shed = self.shedding.off
-        yield from off_demands([rack for rack in self.pod.racks if rack.name in shed], f"shed: {self.response.shed}")
+        yield from self.allowance.demands(
+            image, blocked | self.shedding.off, now, normal=self.modes.state == modes.NORMAL
+        )
         for rack in self.pod.racks:
             off = not any(image.flag(outlet, otherwise=True) for outlet in rack.outlets)
             since = self.rack_off_since.setdefault(rack.name, now) if off else None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from controller.core import modes
+from controller.core.assess import starved
 from controller.core.blocks import Hysteresis
 from controller.core.image import Image
 from controller.core.pod import LINK_DEVICE, Pod
@@ -86,6 +87,8 @@ class Evidence:
         found |= self._water(image, machines.chillers, live)
         found |= self._power(image)
         found |= self._controller(image, live)
+        for rack in pod.racks:
+            found[f"flow_{rack.name}"] = live and rack.energised(image) and starved(pod, image, rack.name)
         return found
 
     def readings(self, at: float) -> dict[str, Reading]:

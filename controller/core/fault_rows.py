@@ -1,6 +1,6 @@
 """The 22 classes of fault as rows of data: what they do, from the mildest to the hardest. docs/hazards.md lists them.
 
-Classes and ladders follow what CDU makers share (manuals of Vertiv CoolChip CDU 600, Coolcentric CDU-AC5, Lenovo RM100).
+Classes and ladders follow what CDU makers share (manuals: Vertiv CoolChip CDU 600, Coolcentric CDU-AC5, Lenovo RM100).
 Limits of a site are in the enclosure file; delays that follow from how fast a loop moves are here.
 """
 
@@ -24,10 +24,11 @@ HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What rows are about: TCS pumps, their valve, and racks."""
+    """What rows are about: TCS pumps and racks; a rack is put off when its flow was lost for ``rack_flow_lost_s``."""
 
     pumps: Sequence[str]
     racks: Sequence[Rack]
+    rack_flow_lost_s: float
 
 
 def does(*actions: What | Action) -> tuple[Action, ...]:
@@ -43,7 +44,7 @@ def fault_rows(limits: Protection, parts: Parts) -> list[Row]:
         *_leak_rows(limits, parts),
         *_reservoir_rows(limits),
         *_pump_rows(limits, parts),
-        *_flow_rows(limits),
+        *_flow_rows(limits, parts),
         *_temperature_rows(limits),
         *_water_rows(limits),
         *_sensor_rows(limits),
@@ -73,24 +74,26 @@ def _leak_rows(limits: Protection, parts: Parts) -> Iterable[Row]:
     )  # fmt: skip
     off = does("rack_off", "isolate")
     for rack in parts.racks:
-        name, where = rack.name, {"rack": rack.name, "group": f"leak {rack.name}"}
+        name, group = rack.name, f"leak {rack.name}"
         yield Row(
             f"wet_{name}", f"wet detector at {name}", limits.rack_leak_wet_s, trip=False, fault="LEAK_SUSPECT",
-            tier=WARN, actions=does("warn"), clear_s=600.0, bypass_max_s=HOUR_S, **where,
+            tier=WARN, actions=does("warn"), clear_s=600.0, bypass_max_s=HOUR_S, rack=name, group=group,
         )  # fmt: skip
         yield Row(
             f"leak_sure_{name}", f"leak in {name}, seen twice", 0.6, trip=True, fault="LEAK_CONFIRMED",
-            actions=off, **where,
+            actions=off, rack=name, group=group,
         )  # fmt: skip
         yield Row(
             f"leak_{name}", f"leak in {name}", limits.rack_leak_confirm_s, trip=True, fault="LEAK_CONFIRMED",
-            actions=off, bypass_max_s=HOUR_S, **where,
+            actions=off, bypass_max_s=HOUR_S, rack=name, group=group,
         )  # fmt: skip
         asked = f"isolation of {name} asked for"
-        yield Row(isolation_id(name), asked, 0.0, trip=True, fault="LEAK_CONFIRMED", actions=off, **where)
+        yield Row(
+            isolation_id(name), asked, 0.0, trip=True, fault="LEAK_CONFIRMED", actions=off, rack=name, group=group
+        )
         yield Row(
             power_isolation_id(name), f"power of {name} asked off", 0.0, trip=True, fault="LEAK_CONFIRMED",
-            actions=does("rack_off"), **where,
+            actions=does("rack_off"), rack=name, group=group,
         )  # fmt: skip
 
 
@@ -182,7 +185,7 @@ def _pump_rows(limits: Protection, parts: Parts) -> Iterable[Row]:
     )  # fmt: skip
 
 
-def _flow_rows(limits: Protection) -> Iterable[Row]:
+def _flow_rows(limits: Protection, parts: Parts) -> Iterable[Row]:
     fault, group = "LOW_FLOW", "cooling"
     yield Row(
         "flow_low", "TCS flow short", limits.flow_full_s, trip=False, fault=fault, tier=WARN,
@@ -196,6 +199,11 @@ def _flow_rows(limits: Protection) -> Iterable[Row]:
         "flow_lost", "TCS flow lost", limits.flow_lost_s, trip=True, fault=fault,
         actions=does("pumps_full", "racks_off"), meltdown_s=limits.flow_lost_meltdown_s, group=group,
     )  # fmt: skip
+    for rack in parts.racks:
+        yield Row(
+            f"flow_{rack.name}", f"no flow in {rack.name}", parts.rack_flow_lost_s, trip=True, rack=rack.name,
+            fault=fault, actions=does("rack_off"), group=f"rack {rack.name}",
+        )  # fmt: skip
 
 
 def _temperature_rows(limits: Protection) -> Iterable[Row]:
@@ -231,7 +239,8 @@ def _temperature_rows(limits: Protection) -> Iterable[Row]:
     )  # fmt: skip
     yield Row(
         "dew_wet", "TCS supply below the dew point", 300.0, trip=True, fault="TS_LOW",
-        actions=does("valve_shut", "stop"), bypass_max_s=HOUR_S, group="dew", consequence="Water condenses on hoses and cold plates: the pod is shut down.",
+        actions=does("valve_shut", "stop"), bypass_max_s=HOUR_S, group="dew",
+        consequence="Water condenses on hoses and cold plates: the pod is shut down.",
         remedy="Dry the room and what is wet; then order mode reset.",
     )  # fmt: skip
     yield Row(
@@ -293,22 +302,24 @@ def _branch_rows(limits: Protection, parts: Parts) -> Iterable[Row]:
     fault = "POWER_PHASE"
     for rack in parts.racks:
         for unit in branches_of(rack):
-            where = {"rack": rack.name, "device": unit, "group": f"branch {unit}"}
+            group = f"branch {unit}"
             yield Row(
                 f"{unit}_load_high", f"phases of {unit} uneven or near their limit", limits.branch_warn_s, trip=False,
-                fault=fault, tier=WARN, actions=does("hold_on"), clear_s=60.0, bypass_max_s=SHIFT_S, **where,
+                fault=fault, tier=WARN, actions=does("hold_on"), clear_s=60.0, bypass_max_s=SHIFT_S,
+                rack=rack.name, device=unit, group=group,
                 consequence=f"No rack is energised; with more load {rack.name} is capped before its breaker opens.",
                 remedy="Move load to the other branch or phase; check that both feeds of the rack are live.",
             )  # fmt: skip
             yield Row(
                 f"{unit}_overload", f"branch of {unit} overloaded", 1.0, trip=False, fault=fault, tier=LIMIT,
-                actions=does("cap_branch"), clear_s=30.0, **where,
+                actions=does("cap_branch"), clear_s=30.0, rack=rack.name, device=unit, group=group,
                 consequence=f"Power of {rack.name} is capped to what the branch carries for ever.",
                 remedy="Find out why the other branch does not carry its share.",
             )  # fmt: skip
             yield Row(
                 f"{unit}_shed", f"breaker of {unit} about to open", 0.0, trip=True, fault=fault,
-                actions=does("rack_off"), **where, consequence=f"{rack.name} is off, so that its breaker stays closed.",
+                actions=does("rack_off"), rack=rack.name, device=unit, group=group,
+                consequence=f"{rack.name} is off, so that its breaker stays closed.",
                 remedy="Restore the other branch; then order mode reset and mode energise.",
             )  # fmt: skip
 
@@ -317,7 +328,8 @@ def _supply_rows(limits: Protection) -> Iterable[Row]:
     fault, group = "MAINS_LOST", "power"
     yield Row(
         "feed_lost", "an IT feed is dead", 1.0, trip=False, fault=fault, tier=WARN, actions=does("hold_on"),
-        clear_s=60.0, bypass_max_s=SHIFT_S, group=group, consequence="The other feed carries all racks; no rack is energised.",
+        clear_s=60.0, bypass_max_s=SHIFT_S, group=group,
+        consequence="The other feed carries all racks; no rack is energised.",
         remedy="Restore the feed; check the breakers of its branches.",
     )  # fmt: skip
     yield Row(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from controller.core import loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
 from controller.core.alarm_states import AlarmRow
+from controller.core.capacity import Cooling
 from controller.core.fault_rows import DEVICE, Parts, fault_alarms, fault_rows
 from controller.core.interlocks import Output, Row
 from controller.core.points import Kind, Point, Value
@@ -21,6 +22,9 @@ SPEED_SLEW_PCT_PER_S = 1.0
 SETPOINT_SEEN_K = 0.15  # registers of setpoints hold tenths
 MIN_MOVE_PCT = 0.3
 PACE_S = 0.5
+PERMIT_NUMBERS = (("it_permit", "kW", 1.0), ("it_cap", "%", 0.5), ("seconds_to_trip", "s", 1.0))
+RACK_NUMBERS = (("chip_temp", "Cel", 0.5), ("flow_share", "%", 1.0))
+RACK_FLAGS = ("limited", "shed", "flow_wrong")
 ALARM_NUMBERS = (
     ("alarms_standing", "{count}", 0.5),
     ("alarms_unacked", "{count}", 0.5),
@@ -90,6 +94,7 @@ class Pod:
     tcs: loops.Tcs
     fws: loops.Fws
     room: loops.Room
+    cooling: Cooling
     power: Power
     racks: tuple[Rack, ...]
     protection: Protection
@@ -104,8 +109,7 @@ class Pod:
 
     @property
     def rated_kw(self) -> float:
-        """IT power that the loop is made for."""
-        return self.tcs.flow_design_lpm / (self.tcs.flow_per_kw_lpm * self.tcs.liquid_share_pct / 100)
+        return sum(rack.rated_kw for rack in self.racks)
 
 
 def pod_points(pod: Pod) -> dict[str, Point]:
@@ -120,8 +124,14 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("racks_off", "{count}", 0.5),
         ("pumps_running", "{count}", 0.5),
         ("chillers_running", "{count}", 0.5), ("loop_resistance", "%", 1.0),
+        *PERMIT_NUMBERS,
     ]  # fmt: skip
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
+    points += [Point("pod", "it_limit", Kind.TEXT, max_age_s=age)]
+    for rack in pod.racks:
+        own = (*PERMIT_NUMBERS, *RACK_NUMBERS)
+        points += [Point(rack.name, name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in own]
+        points += [Point(rack.name, name, Kind.FLAG, max_age_s=age) for name in RACK_FLAGS]
     points += [Point("pod", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in ALARM_NUMBERS]
     flags = [("pod", "booting"), ("pod", "isolation_held"), ("pod", "alarm_flood"), ("controller", "store_failing")]
     points += [Point(device, name, Kind.FLAG) for device, name in flags]
@@ -151,7 +161,7 @@ def pod_points(pod: Pod) -> dict[str, Point]:
 
 
 def interlock_rows(pod: Pod) -> list[Row]:
-    return fault_rows(pod.protection, Parts(pod.tcs.pumps, pod.racks))
+    return fault_rows(pod.protection, Parts(pod.tcs.pumps, pod.racks, pod.cooling.rack_flow_lost_s))
 
 
 def setpoint_rows(pod: Pod) -> list[Setpoint]:
@@ -206,7 +216,34 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             },
         )
     )
-    return [*rows, *fault_alarms(interlock_rows(pod)), *_authority_rows()]
+    return [*rows, *fault_alarms(interlock_rows(pod)), *_authority_rows(), *_permit_rows(pod)]
+
+
+def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
+    yield AlarmRow(
+        "pod_it_capped", "pod.it_cap", "below", "IT power is capped", "high",
+        "Jobs run slower; the point it_limit says what the cooling lacks.",
+        "Clear what limits the cooling; the cap goes by itself within a minute.",
+        limit=99.0, on_delay_s=5.0, group="cooling",
+    )  # fmt: skip
+    for rack in pod.racks:
+        name = rack.name
+        yield AlarmRow(
+            f"{name}_flow_low", f"{name}.flow_share", "below", f"{name} gets less coolant than its neighbours", "high",
+            "Its chips run hotter; it alone is capped, or put off before they are damaged.",
+            "Check its couplings, hoses and valve for what is half shut or clogged.",
+            limit=80.0, hysteresis=5.0, on_delay_s=5.0, further=40.0, group="cooling",
+        )  # fmt: skip
+        yield AlarmRow(
+            f"{name}_shed", f"{name}.shed", "on", f"{name} was put off: IT did not follow the power cap", "high",
+            "Its jobs are lost; it comes back by itself when full power is allowed again.",
+            "Find out why the cluster manager did not follow; clear what limits the cooling.",
+        )  # fmt: skip
+        yield AlarmRow(
+            f"{name}_flow_wrong", f"{name}.flow_wrong", "on", f"The flow meter of {name} can't be right", "medium",
+            "Its flow is taken from the main's meter less the other racks.", "Check or replace the meter.",
+            on_delay_s=10.0,
+        )  # fmt: skip
 
 
 def _authority_rows() -> Iterable[AlarmRow]:

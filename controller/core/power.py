@@ -10,7 +10,6 @@ from controller.core.points import Kind
 from controller.core.sequences import Demand
 
 RACK_DEAD_KW = 1.0
-NEVER_SHED_TIER = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,13 +17,17 @@ class Rack:
     """One rack: its outlets, meters, liquid valve, leak detectors and shed tier (3 is shed first, 0 never).
 
     ``currents`` are those of each phase of its power units; a unit is the device they are read from.
+    ``flow`` and ``outlet_temps`` are its own coolant meters; a rack without any shares what is measured in the main.
     """
 
     outlets: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
     power: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "kW"})
     currents: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "A"})
     valve: str = field(metadata={"class": "valve"})
+    flow: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "L/min"})
+    outlet_temps: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "Cel"})
     leak: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
+    rated_kw: float
     shed_tier: int
     name: str = ""
 

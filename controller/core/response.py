@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from controller.core.image import Image
 from controller.core.interlocks import Row
-from controller.core.permit import Limit
+from controller.core.permit import NEVER_SHED_TIER, Limit
 from controller.core.pod import Pod
-from controller.core.power import NEVER_SHED_TIER, Rack
+from controller.core.power import Rack
 
 BRANCH_TARGET_SHARE = 0.9  # of a branch's rating: what a capped rack may take through it
 HOUR_S = 3600.0
