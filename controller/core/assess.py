@@ -14,6 +14,7 @@ from controller.core.power import it_power_kw
 from controller.core.sequences import RunSequence, RunState
 from controller.core.slots import Floor, Slots
 
+FLOW_GOOD_PCT = 90.0  # of the need: silent pumps turn, for what else makes it
 FLOW_PROVEN_PCT = 60.0  # of the need: with less no rack is energised
 
 
@@ -99,6 +100,20 @@ def about_machines(
     for bus in set(pod.device_bus.values()):
         found[f"{bus}.lost"] = good(not image.flag(f"{bus}.online", otherwise=True), at)
     return found
+
+
+def pumps_turning(image: Image, pumps: Sequence[RunSequence]) -> tuple[int, float | None]:
+    """Return how many TCS pumps turn, and their mean speed in % where it is known.
+
+    While the flow is good, those that do not answer turn as well: noise on their line does not slow anything down.
+    """
+    proven = [pump.device for pump in pumps if pump.proven]
+    speeds = image.numbers(f"{pump}.speed" for pump in proven)
+    silent = sum(pump.state is RunState.UNKNOWN for pump in pumps)
+    ratio = image.number("pod.flow_ratio", otherwise=None)
+    if silent and ratio is not None and ratio >= FLOW_GOOD_PCT:
+        return len(proven) + silent, None
+    return len(proven), sum(speeds) / len(speeds) if speeds else None
 
 
 def starved(pod: Pod, image: Image, rack: str) -> bool:

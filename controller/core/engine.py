@@ -88,6 +88,8 @@ class Engine:
         self.evidence = Evidence(pod)
         self.responder = Responder(pod)
         self.response = NOTHING
+        self._told: dict[str, Reading] = {}
+        self._told_of: tuple[str, ...] = ()
         limits = pod.protection
         self.shedding = Shedding(pod.racks, limits.shed_step_s, limits.restore_step_s, limits.restores_per_h_max)
         self.gate = Gate(outputs(pod), self.points, pod.protection.refresh_s)
@@ -163,9 +165,7 @@ class Engine:
         latched = self.interlocks.latched()
         isolated = sum(isolation_id(rack.name) in latched for rack in pod.racks)
         found |= self.evidence.readings(image.at)
-        acting = self.interlocks.acting
-        found |= {row_point(row.id): good(row.id in acting, image.at) for row in self.interlocks.rows}
-        found[row_point("bypassed")] = good(bool(self.interlocks.bypasses), image.at)
+        found |= self._protection_told(image.at)
         found["pod.racks_isolated"] = good(float(isolated), image.at)
         found["pod.isolation_held"] = good(self.authority.isolation_held, image.at)
         found["pod.booting"] = good(image.at - self.booted_at < pod.startup.image_max_s, image.at)
@@ -188,6 +188,15 @@ class Engine:
         for pump in self.pumps:
             if pump.device in self.response.pumps_lost and len([one for one in self.pumps if one.proven]) > 1:
                 pump.fail(now)
+
+    def _protection_told(self, at: float) -> Mapping[str, Reading]:
+        """Return one flag for each interlock; made anew only when one has changed."""
+        acting = (*self.interlocks.acting, *self.interlocks.bypasses)
+        if acting != self._told_of or not self._told:
+            flags = {row.id: row.id in acting for row in self.interlocks.rows}
+            flags["bypassed"] = bool(self.interlocks.bypasses)
+            self._told_of, self._told = acting, {row_point(name): good(flag, at) for name, flag in flags.items()}
+        return self._told
 
     def _asked(self, verdict: Verdict, now: float) -> set[str]:
         """Return the operations that accepted commands ask of this scan."""
@@ -285,12 +294,13 @@ class Engine:
             return
         if self.response.pumps_restart:  # stopped together, as by a dip of their supply: no lock-out is worth that
             yield from (Demand(f"{pump.device}.run_cmd", True, self.response.pumps_restart) for pump in self.pumps)
-        proven = sum(pump.proven for pump in self.pumps)
+        turning, stands = assess.pumps_turning(image, self.pumps)
         needed = image.number("pod.flow_needed", otherwise=None) or self.pod.tcs.flow_max_lpm
         if self.response.flow_high:
             needed = self.pod.tcs.flow_max_lpm
         least = self.authority.slots.value("pod.pump_speed_min_sp")
-        speed = self.flow_loop.step(needed, image.number("pod.flow", otherwise=None), proven, now, least)
+        flow = image.number("pod.flow", otherwise=None)
+        speed = self.flow_loop.step(needed, flow, turning, now, least, self.evidence.loop.known, stands)
         if posture.pumps == "start":
             speed = self.pod.startup.pump_start_pct
         elif self.response.pumps_full or (posture.pumps == "full" and not self.response.pumps_eased):

@@ -13,7 +13,7 @@ from controller.core.pod import LINK_DEVICE, Pod
 from controller.core.points import Reading, good
 from controller.core.power import Rack, branches_of
 from controller.core.sequences import RunSequence, RunState
-from controller.core.watches import BranchWatch, LevelWatch, LoopWatch, Slope, idle_pumps
+from controller.core.watches import BranchWatch, Fall, LevelWatch, LoopWatch, Slope, idle_pumps
 
 AIR_WINDOW_S = 20.0
 LATE_SCANS = 2.0  # more than these in the last minute: the controller does not keep up
@@ -66,7 +66,7 @@ class Evidence:
             for rack in pod.racks
             for unit in branches_of(rack)
         }
-        self.falls, self.lost = 0.0, 0.0
+        self.fall = Fall()
         self.detectors = [name for name, sort in pod.device_class.items() if sort == "leak_detector"]
 
     def step(self, image: Image, machines: Machines, mode: str) -> dict[str, bool]:
@@ -74,7 +74,7 @@ class Evidence:
         pod, at = self.pod, image.at
         live = any(rack.energised(image) for rack in pod.racks) and mode in modes.LIVE
         level, level_at = _lowest(image, pod.protection.level)
-        self.falls, self.lost = self.level.step(level, level_at)
+        self.fall = self.level.step(level, level_at)
         self._look_at_loop(image, machines.pumps)
         for rack in pod.racks:
             self._look_at_branches(image, rack, at)
@@ -100,8 +100,9 @@ class Evidence:
 
     def _leaks(self, image: Image) -> dict[str, bool]:
         pod, limits = self.pod, self.pod.protection
-        falling = self.falls > limits.level_fall_pct_per_s
-        losing = falling or self.lost > limits.level_loss_pct
+        falling = self.fall.sure > limits.level_fall_pct_per_s
+        suspect = self.fall.quick > limits.level_fall_pct_per_s
+        losing = falling or self.fall.lost > limits.level_loss_pct
         wet_cdu = any(image.flag(point, otherwise=False) for point in limits.cdu_leak)
         blind = [f"{name}.fault" for name in self.detectors]
         wet = {rack.name: any(image.flag(point, otherwise=False) for point in rack.leak) for rack in pod.racks}
@@ -113,6 +114,8 @@ class Evidence:
         for name, is_wet in wet.items():
             found[f"wet_{name}"] = found[f"leak_{name}"] = is_wet
             found[f"leak_sure_{name}"] = is_wet and losing
+            share = image.number(f"{name}.flow_share", otherwise=100.0) or 0.0
+            found[f"burst_{name}"] = suspect and (is_wet or share > limits.burst_flow_pct)
         return found
 
     def _reservoir(self, image: Image, level: float | None) -> dict[str, bool]:
@@ -214,8 +217,8 @@ class Evidence:
         flow = min(image.numbers(limits.fws_flow), default=None)
         dry = live and flow is not None and flow < limits.fws_flow_lost_lpm
         return {
-            "water_lost": dry,
-            "water_gone": dry,
+            "facility_water_lost": dry,
+            "facility_water_gone": dry,
             "chiller_lost": any(chiller.state is RunState.FAILED for chiller in chillers),
             "valve_stuck": image.flag(f"{self.pod.tcs.valve}.fault", otherwise=False),
         }

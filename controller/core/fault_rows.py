@@ -84,6 +84,10 @@ def _leak_rows(limits: Protection, parts: Parts) -> Iterable[Row]:
             actions=off, rack=name, group=group,
         )  # fmt: skip
         yield Row(
+            f"burst_{name}", f"burst in {name}", 0.2, trip=True, fault="LEAK_MAJOR", actions=off, rack=name,
+            group=group,
+        )  # fmt: skip
+        yield Row(
             f"leak_{name}", f"leak in {name}", limits.rack_leak_confirm_s, trip=True, fault="LEAK_CONFIRMED",
             actions=off, bypass_max_s=HOUR_S, rack=name, group=group,
         )  # fmt: skip
@@ -264,13 +268,13 @@ def _temperature_rows(limits: Protection) -> Iterable[Row]:
 def _water_rows(limits: Protection) -> Iterable[Row]:
     fault, group = "PRIMARY_LOST", "cooling"
     yield Row(
-        "water_lost", "no facility water", limits.fws_flow_lost_s, trip=False, fault=fault, tier=WARN,
+        "facility_water_lost", "no facility water", limits.fws_flow_lost_s, trip=False, fault=fault, tier=WARN,
         actions=does("partner", "flow_high"), clear_s=10.0, group=group,
         consequence="The loop warms up by a third of a kelvin each second at full load.",
         remedy="Check facility pumps and valves.",
     )  # fmt: skip
     yield Row(
-        "water_gone", "facility water does not come back", limits.fws_flow_cap_s, trip=False, fault=fault, tier=LIMIT,
+        "facility_water_gone", "facility water does not come back", limits.fws_flow_cap_s, trip=False, fault=fault, tier=LIMIT,
         actions=does("flow_high", Action("cap", limits.fws_flow_cap_to_pct)), clear_s=10.0, group=group,
         consequence="IT power is capped; too warm a supply trips the pod.", remedy="Check facility pumps and valves.",
     )  # fmt: skip
@@ -327,9 +331,9 @@ def _branch_rows(limits: Protection, parts: Parts) -> Iterable[Row]:
 def _supply_rows(limits: Protection) -> Iterable[Row]:
     fault, group = "MAINS_LOST", "power"
     yield Row(
-        "feed_lost", "an IT feed is dead", 1.0, trip=False, fault=fault, tier=WARN, actions=does("hold_on"),
+        "feed_lost", "an IT feed is dead", 0.4, trip=False, fault=fault, tier=WARN, actions=does("hold_on"),
         clear_s=60.0, bypass_max_s=SHIFT_S, group=group,
-        consequence="The other feed carries all racks; no rack is energised.",
+        consequence="The other feed carries all racks; pumps and chillers on this one stop.",
         remedy="Restore the feed; check the breakers of its branches.",
     )  # fmt: skip
     yield Row(

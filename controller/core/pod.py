@@ -9,7 +9,7 @@ from controller.core import loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
 from controller.core.alarm_states import AlarmRow
 from controller.core.capacity import Cooling
-from controller.core.fault_rows import DEVICE, Parts, fault_alarms, fault_rows
+from controller.core.fault_rows import DEVICE, Parts, fault_alarms, fault_rows, row_point
 from controller.core.interlocks import Output, Row
 from controller.core.points import Kind, Point, Value
 from controller.core.power import Power, Rack, branches_of
@@ -136,8 +136,9 @@ def pod_points(pod: Pod) -> dict[str, Point]:
     flags = [("pod", "booting"), ("pod", "isolation_held"), ("pod", "alarm_flood"), ("controller", "store_failing")]
     points += [Point(device, name, Kind.FLAG) for device, name in flags]
     points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
-    points += [Point(DEVICE, row.id, Kind.FLAG, description=row.cause) for row in interlock_rows(pod)]
-    points += [Point(DEVICE, "bypassed", Kind.FLAG)]
+    ever = float("inf")
+    points += [Point(DEVICE, r.id, Kind.FLAG, max_age_s=ever, description=r.cause) for r in interlock_rows(pod)]
+    points += [Point(DEVICE, "bypassed", Kind.FLAG, max_age_s=ever)]
     for rack in pod.racks:
         points += [Point(unit, "branch_heat", Kind.NUMBER, "%", deadband=1.0) for unit in branches_of(rack)]
     for bus in sorted(set(pod.device_bus.values())):
@@ -207,6 +208,7 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             watched=pod.protection.watched,
             epo=pod.protection.epo,
             level_ok=pod.tcs.level_ok,
+            feeds_lost=(row_point("feed_lost"),),
             links={link: f"{LINK_DEVICE}{link}" for link in pod.links},
             sources={
                 "supply_temp": pod.tcs.supply_temps,

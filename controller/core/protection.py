@@ -32,6 +32,7 @@ class Protection:
         dew_shut_k: dew-point margin under which the facility water by-passes the exchanger.
         air_lag_s: of the room's sensors; a rise is foreseen by so much.
         level_fall_pct_per_s: a level that falls so fast is a burst.
+        burst_flow_pct: flow into a rack, of its neighbours', that shows where a burst is.
         level_loss_pct, level_loss_s: a loss that confirms a leak detector.
         leak_pumps_off_s: after a burst in the loop pumps stop when all racks have been off for so long.
         branch_rated_a, branch_time_s: of a rack's branch breaker, and the time constant of its thermal release.
@@ -88,6 +89,7 @@ class Protection:
     level_out_pct: float
     level_dry_pct: float
     level_fall_pct_per_s: float
+    burst_flow_pct: float
     level_loss_pct: float
     level_loss_s: float
     leak_pumps_off_s: float

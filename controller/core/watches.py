@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from controller.core.blocks import clamp
 from controller.core.loops import Tcs
@@ -21,6 +22,7 @@ LEARN_LEAST, LEARN_MOST = 0.7, 3.0  # of the resistance as commissioned
 STEADY_PCT = 1.0  # speeds that moved less than this in STEADY_S are steady
 STEADY_S = 4.0
 FALL_WINDOW_S = 6.0
+QUICK_WINDOW_S = 3.0  # where another sign says the same
 FALL_SAMPLES_MIN = 6
 SMOOTH_S = 10.0
 TRIP_HEAT = 1.44  # of a thermal-magnetic breaker that holds 1.2 times its rating for ever (IEC 60947-2)
@@ -49,22 +51,31 @@ class Slope:
         return sum((t - middle) * v for t, v in self.seen) / spread
 
 
+class Fall(NamedTuple):
+    """How fast the level falls in %/s, the same over a shorter time and less sure, and what is lost in all in %."""
+
+    sure: float = 0.0
+    quick: float = 0.0
+    lost: float = 0.0
+
+
 @dataclass(slots=True)
 class LevelWatch:
     """How fast the reservoir falls, and what it has lost within ``loss_s``."""
 
     loss_s: float
     slope: Slope = field(default_factory=lambda: Slope(FALL_WINDOW_S))
+    quick: Slope = field(default_factory=lambda: Slope(QUICK_WINDOW_S))
     smooth: float | None = None
     highest: deque[tuple[float, float]] = field(default_factory=deque)
     at: float = 0.0
 
-    def step(self, level_pct: float | None, at: float) -> tuple[float, float]:
-        """Return the fall in %/s and the loss in %, both positive when water goes; zeros while nothing is known."""
-        rate = self.slope.step(level_pct, at)
+    def step(self, level_pct: float | None, at: float) -> Fall:
+        """Return how the level goes; zeros while nothing is known. ``at`` is when the device gave it."""
+        rate, quick = self.slope.step(level_pct, at), self.quick.step(level_pct, at)
         if level_pct is None:
             self.smooth = None
-            return 0.0, 0.0
+            return Fall()
         if self.smooth is None:
             self.smooth = level_pct
             self.highest.clear()
@@ -76,7 +87,7 @@ class LevelWatch:
         self.highest.append((at, self.smooth))
         while at - self.highest[0][0] > self.loss_s:
             self.highest.popleft()
-        return -(rate or 0.0), self.highest[0][1] - self.smooth
+        return Fall(-(rate or 0.0), -(quick or 0.0), self.highest[0][1] - self.smooth)
 
 
 @dataclass(slots=True)
