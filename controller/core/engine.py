@@ -13,9 +13,9 @@ from controller.core.authority import Authority, Scene, Verdict
 from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome
 from controller.core.evidence import Evidence, Machines
-from controller.core.fault_rows import isolation_id, row_point
+from controller.core.fault_rows import isolation_id, power_isolation_id, row_point
 from controller.core.image import Image, freeze
-from controller.core.interlocks import Denial, Gate, Interlocks, Permits, Write
+from controller.core.interlocks import Bypass, Denial, Gate, Interlocks, Permits, Write
 from controller.core.permissives import VALVE_OPEN_PCT, permits
 from controller.core.pod import Pod, alarm_rows, interlock_rows, outputs, pod_points
 from controller.core.points import Reading, good
@@ -50,6 +50,7 @@ class View:
     suppressed: tuple[Alarm, ...] = ()
     slots: Mapping[str, Array] = field(default_factory=dict)
     lock: Lock | None = None
+    bypasses: Mapping[str, Bypass] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +152,8 @@ class Engine:
         }
 
     def _scene(self, image: Image, now: float) -> Scene:
-        return Scene(image, self.modes.state, self.modes.cause, self.interlocks.latched(), now)
+        latched = self.interlocks.latched()
+        return Scene(image, self.modes.state, self.modes.cause, latched, now, self.interlocks)
 
     def _assessed(self, image: Image) -> Image:
         """Return the image with what follows from it."""
@@ -163,7 +165,7 @@ class Engine:
         found["pod.racks_off"] = assess.reading(off, image.at)
         found |= assess.about_machines(pod, image, self.pumps, self.chillers, self.fws_pumps)
         latched = self.interlocks.latched()
-        isolated = sum(isolation_id(rack.name) in latched for rack in pod.racks)
+        isolated = sum(not {isolation_id(r.name), power_isolation_id(r.name)}.isdisjoint(latched) for r in pod.racks)
         found |= self.evidence.readings(image.at)
         found |= self._protection_told(image.at)
         found["pod.racks_isolated"] = good(float(isolated), image.at)
@@ -390,4 +392,5 @@ class Engine:
             suppressed=tuple(self.alarms.suppressed),
             slots=self.authority.slots.arrays,
             lock=self.authority.slots.lock,
+            bypasses=dict(self.interlocks.bypasses),
         )

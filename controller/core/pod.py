@@ -240,6 +240,7 @@ def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
             f"{name}_shed", f"{name}.shed", "on", f"{name} was put off: IT did not follow the power cap", "high",
             "Its jobs are lost; it comes back by itself when full power is allowed again.",
             "Find out why the cluster manager did not follow; clear what limits the cooling.",
+            unless=(row_point("air_high"), row_point("battery_reserve")),
         )  # fmt: skip
         yield AlarmRow(
             f"{name}_flow_wrong", f"{name}.flow_wrong", "on", f"The flow meter of {name} can't be right", "medium",
