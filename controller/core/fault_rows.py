@@ -274,8 +274,8 @@ def _water_rows(limits: Protection) -> Iterable[Row]:
         remedy="Check facility pumps and valves.",
     )  # fmt: skip
     yield Row(
-        "facility_water_gone", "facility water does not come back", limits.fws_flow_cap_s, trip=False, fault=fault, tier=LIMIT,
-        actions=does("flow_high", Action("cap", limits.fws_flow_cap_to_pct)), clear_s=10.0, group=group,
+        "facility_water_gone", "facility water does not come back", limits.fws_flow_cap_s, trip=False, fault=fault,
+        tier=LIMIT, actions=does("flow_high", Action("cap", limits.fws_flow_cap_to_pct)), clear_s=10.0, group=group,
         consequence="IT power is capped; too warm a supply trips the pod.", remedy="Check facility pumps and valves.",
     )  # fmt: skip
     yield Row(
