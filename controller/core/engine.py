@@ -17,6 +17,7 @@ from controller.core.interlocks import Denial, Gate, Interlocks, Permits, Write
 from controller.core.pod import Pod, alarm_rows, interlock_rows, isolation_id, outputs, pod_points
 from controller.core.points import Reading, Value, good
 from controller.core.power import DeenergiseSequence, EnergiseSequence, off_demands, pending
+from controller.core.sensing import Sensing
 from controller.core.sequences import Demand, RunSequence, RunState, lead
 from controller.core.slots import Array, Lock
 
@@ -116,6 +117,7 @@ class Engine:
         self.staging = loops.ChillerStaging(pod.fws)
         self.energise = EnergiseSequence(pod.power, pod.racks)
         self.shutdown = DeenergiseSequence(pod.power, pod.racks)
+        self.sensing = Sensing(pod)
         self.allowance = Allowance(pod, saved.get("shed", ()))
         rise = pod.tcs.pump_up_pct_per_s / 100 * pod.tcs.flow_design_lpm * REACHABLE_SHARE
         self.reachable = Ramp(rise, float("inf"))
@@ -175,6 +177,7 @@ class Engine:
         """Return the image with what follows from it."""
         pod = self.pod
         slots = self.authority.slots
+        image = self.sensing.step(image, slots.value("pod.supply_temp_sp"))
         wanted = POSTURES[self.modes.state].pumps in ("run", "full") or assess.any_energised(pod, image)
         found = assess.derived(pod, image, slots, self.reachable, wanted=wanted)
         off = len(pending(pod.racks, image, set())) if self.modes.state == modes.NORMAL else None
@@ -188,8 +191,9 @@ class Engine:
         found |= {f"pod.{name}": good(figure, image.at) for name, figure in figures}
         if self.modes.state not in modes.LIVE and not self.holding:
             self.allowance.shed.clear()
-        slots = self.authority.slots
-        return self.allowance.step(image.with_derived(found), slots, self.pumps, self.chillers)
+        return self.allowance.step(
+            image.with_derived(found), slots, self.pumps, self.chillers, self.sensing.water_share
+        )
 
     def _asked(self, verdict: Verdict, now: float) -> set[str]:
         """Return the operations that accepted commands ask of this scan."""
