@@ -168,15 +168,16 @@ class Cold:
 
 
 def reserve_kw(
-    cooling: Cooling, cold: Cold, rated_kw: float, water_c: float, ambient_c: float, heat_kw: float
+    cooling: Cooling, cold: Cold, rated_kw: float, water_c: float, water_sp_c: float, ambient_c: float, heat_kw: float
 ) -> float:
     """Return the heat that chillers, dry cooler and stored water can take, so that no step of load outruns them.
 
     Args:
         rated_kw: of one chiller, where its rating is given.
+        water_sp_c: what the water is held to; that a chiller gives more when the water is too warm is not counted on.
         heat_kw: the present load, which warms the water on its way to the dry cooler.
     """
-    warmer = cooling.chiller_water_pct_per_k * (water_c - cooling.chiller_rated_water_c)
+    warmer = cooling.chiller_water_pct_per_k * (water_sp_c - cooling.chiller_rated_water_c)
     hotter = cooling.chiller_ambient_pct_per_k * (ambient_c - cooling.chiller_rated_ambient_c)
     chillers = cold.ready * rated_kw * max(0.0, 1 + (warmer - hotter) / 100)
     back_c = water_c + heat_kw / (cooling.water_lpm / 60 * WATER_KJ)

@@ -22,6 +22,7 @@ from controller.core.points import Reading, good
 from controller.core.postures import EMERGENCY_OFF, HOLD, POSTURES, Posture
 from controller.core.power import DeenergiseSequence, EnergiseSequence, off_demands, pending
 from controller.core.response import NOTHING, Responder, Shedding
+from controller.core.sensing import Sensing
 from controller.core.sequences import Demand, RunSequence, RunState, lead
 from controller.core.slots import Array, Lock
 
@@ -100,6 +101,7 @@ class Engine:
         self.staging = loops.ChillerStaging(pod.fws)
         self.energise = EnergiseSequence(pod.power, pod.racks)
         self.shutdown = DeenergiseSequence(pod.power, pod.racks)
+        self.sensing = Sensing(pod)
         self.allowance = Allowance(pod, saved.get("shed", ()))
         rise = pod.tcs.pump_up_pct_per_s / 100 * pod.tcs.flow_design_lpm * REACHABLE_SHARE
         self.reachable = Ramp(rise, float("inf"))
@@ -159,6 +161,7 @@ class Engine:
         """Return the image with what follows from it."""
         pod = self.pod
         slots = self.authority.slots
+        image = self.sensing.step(image, slots.value("pod.supply_temp_sp"))
         wanted = POSTURES[self.modes.state].pumps in ("run", "full") or assess.any_energised(pod, image)
         found = assess.derived(pod, image, slots, self.reachable, wanted=wanted)
         off = len(pending(pod.racks, image, set())) if self.modes.state == modes.NORMAL else None
@@ -175,9 +178,9 @@ class Engine:
         found |= {f"pod.{name}": good(figure, image.at) for name, figure in figures}
         if self.modes.state not in modes.LIVE and not self.holding:
             self.allowance.shed.clear()
-        slots = self.authority.slots
-        limits = self.response.limits
-        return self.allowance.step(image.with_derived(found), slots, self.pumps, self.chillers, limits)
+        image = image.with_derived(found)
+        asked = self.response.limits
+        return self.allowance.step(image, slots, self.pumps, self.chillers, self.sensing.water_share, asked)
 
     def _protect(self, image: Image, verdict: Verdict, now: float) -> None:
         """Advance the interlocks and take their answer."""

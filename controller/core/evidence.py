@@ -23,6 +23,7 @@ DEAD_FEED_SHARE = 0.02
 LIVE_SHARE = 0.2  # of rated power: with less a feed may carry nothing and live
 IMBALANCE_LEAST_SHARE = 0.2  # of a branch's rating: with less its phases tell nothing
 WET_MARGIN_K = -1.0
+STUCK_FLAGS = ("fault", "stuck", "no_effect")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,7 @@ class Evidence:
             "facility_water_lost": dry,
             "facility_water_gone": dry,
             "chiller_lost": any(chiller.state is RunState.FAILED for chiller in chillers),
-            "valve_stuck": image.flag(f"{self.pod.tcs.valve}.fault", otherwise=False),
+            "valve_stuck": any(image.flag(f"{self.pod.tcs.valve}.{flag}", otherwise=False) for flag in STUCK_FLAGS),
         }
 
     # ------------------------------------------------------------ power and controller

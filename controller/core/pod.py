@@ -24,6 +24,7 @@ MIN_MOVE_PCT = 0.3
 PACE_S = 0.5
 PERMIT_NUMBERS = (("it_permit", "kW", 1.0), ("it_cap", "%", 0.5), ("seconds_to_trip", "s", 1.0))
 RACK_NUMBERS = (("chip_temp", "Cel", 0.5), ("flow_share", "%", 1.0))
+SPLIT_FLAGS = ("supply_temp_split", "return_temp_split", "fws_supply_temp_split", "it_power_split")
 RACK_FLAGS = ("limited", "shed", "flow_wrong")
 ALARM_NUMBERS = (
     ("alarms_standing", "{count}", 0.5),
@@ -127,6 +128,12 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         *PERMIT_NUMBERS,
     ]  # fmt: skip
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
+    for sensor in judged(pod):
+        device, _, name = sensor.partition(".")
+        points += [Point(device, f"{name}_suspect", Kind.FLAG, max_age_s=age)]
+    points += [Point(valve, "stuck", Kind.FLAG, max_age_s=age) for valve in _valves(pod)]
+    points += [Point(pod.tcs.valve, "no_effect", Kind.FLAG, max_age_s=age)]
+    points += [Point("pod", name, Kind.FLAG, max_age_s=age) for name in SPLIT_FLAGS]
     points += [Point("pod", "it_limit", Kind.TEXT, max_age_s=age)]
     for rack in pod.racks:
         own = (*PERMIT_NUMBERS, *RACK_NUMBERS)
@@ -163,6 +170,15 @@ def pod_points(pod: Pod) -> dict[str, Point]:
 
 def interlock_rows(pod: Pod) -> list[Row]:
     return fault_rows(pod.protection, Parts(pod.tcs.pumps, pod.racks, pod.cooling.rack_flow_lost_s))
+
+
+def judged(pod: Pod) -> tuple[str, ...]:
+    """Return every sensor that is judged against others of its kind or against a model."""
+    return (*pod.tcs.supply_temps, *pod.tcs.return_temps, *pod.fws.supply_temps, pod.tcs.flow)
+
+
+def _valves(pod: Pod) -> tuple[str, ...]:
+    return (pod.tcs.valve, *(rack.valve for rack in pod.racks))
 
 
 def setpoint_rows(pod: Pod) -> list[Setpoint]:
@@ -218,7 +234,46 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             },
         )
     )
-    return [*rows, *fault_alarms(interlock_rows(pod)), *_authority_rows(), *_permit_rows(pod)]
+    return [
+        *rows,
+        *fault_alarms(interlock_rows(pod)),
+        *_authority_rows(),
+        *_permit_rows(pod),
+        *_sensor_rows(pod),
+        *_effect_rows(pod),
+    ]
+
+
+def _sensor_rows(pod: Pod) -> Iterable[AlarmRow]:
+    for sensor in judged(pod):
+        yield AlarmRow(
+            f"{sensor.replace('.', '_')}_suspect", f"{sensor}_suspect", "on", f"{sensor} can't be right", "medium",
+            "It is left out of the vote; one sensor less is there for the next failure.",
+            "Compare it with its partners; check its wiring; replace it. It is taken back when it agrees again.",
+        )  # fmt: skip
+    for flag, what in zip(SPLIT_FLAGS, ("TCS supply", "TCS return", "facility supply", "IT power"), strict=True):
+        yield AlarmRow(
+            f"pod_{flag}", f"pod.{flag}", "on", f"The {what} sensors that are left do not agree", "medium",
+            "The safer one counts; nobody can tell which of them is wrong.",
+            "Compare them with a meter of your own; replace the one that is wrong.",
+        )  # fmt: skip
+
+
+def _effect_rows(pod: Pod) -> Iterable[AlarmRow]:
+    for valve in _valves(pod):
+        yield AlarmRow(
+            f"{valve}_stuck", f"{valve}.stuck", "on", f"{valve} does not go where it is sent", "high",
+            "It stays where it is; IT power is capped to what can be cooled that way.",
+            "Check its supply and actuator; move it by hand; reset its own fault.",
+            unless=(f"{valve}.fault",), group="cooling",
+        )  # fmt: skip
+    valve = pod.tcs.valve
+    yield AlarmRow(
+        f"{valve}_no_effect", f"{valve}.no_effect", "on", f"{valve} does not do what it says", "high",
+        "Supply temperature is out of control; IT power is capped to what the exchanger really takes.",
+        "Check the stem and coupling of the valve, the facility water's flow, and the exchanger for fouling.",
+        group="cooling",
+    )  # fmt: skip
 
 
 def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:

@@ -64,6 +64,11 @@ class Power:
 
 def it_power_kw(power: Power, racks: Sequence[Rack], image: Image) -> float | None:
     """Return the IT power in kW: the higher of the feeds' sum and the racks' sum; None if neither is whole."""
+    return max(it_power_sources(power, racks, image), default=None)
+
+
+def it_power_sources(power: Power, racks: Sequence[Rack], image: Image) -> list[float]:
+    """Return the feeds' sum and the racks' sum in kW, each only if it is whole."""
     feeds = image.numbers(power.feeds)
     by_rack = [rack.power_kw(image) for rack in racks]
     whole = []
@@ -71,7 +76,7 @@ def it_power_kw(power: Power, racks: Sequence[Rack], image: Image) -> float | No
         whole.append(sum(feeds))
     if by_rack and all(value is not None for value in by_rack):
         whole.append(sum(value for value in by_rack if value is not None))
-    return max(whole, default=None)
+    return whole
 
 
 @dataclass(slots=True)
