@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, core_schema
 from controller.config.adapters import DsxSettings, HomeAssistantSettings, Identifier, SparkplugSettings
 from controller.config.problems import ConfigError, Document, misplaced, overlaid, read_toml
 from controller.config.profile import Name, Row, Strict
-from controller.core import capacity, loops, modes
+from controller.core import capacity, duty, loops, modes
 from controller.core.power import Power, Rack
 from controller.core.protection import Protection
 
@@ -39,11 +39,15 @@ UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_rangeability": (1, 200),
     "_kw": (0.1, 100_000),
     "_s": (0, 86_400),
+    "_h": (0, 10_000),
+    "_on_duty": (1, 16),
+    "_duty_low": (1, 16),
+    "_per_h_max": (0, 60),
+    "_max": (1, 20),
     "_l": (0, 1_000_000),
     "_a": (1, 10_000),
     "_c": (-40, 120),
     "_k": (0, 60),
-    "_per_h_max": (0, 60),
 }
 Credential = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,63}$")]
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -247,6 +251,7 @@ class Enclosure(Strict):
     fws: Annotated[loops.Fws, Table]
     room: Annotated[loops.Room, Table]
     cooling: Annotated[capacity.Cooling, Table]
+    rotation: Annotated[duty.Rotation, Table]
     power: Annotated[Power, Table]
     racks: dict[Name, Annotated[Rack, Table]]
     protection: Annotated[Protection, Table]

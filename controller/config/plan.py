@@ -282,6 +282,7 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         fws=enclosure.fws,
         room=enclosure.room,
         cooling=enclosure.cooling,
+        rotation=enclosure.rotation,
         power=enclosure.power,
         racks=tuple(dataclasses.replace(rack, name=name) for name, rack in enclosure.racks.items()),
         protection=enclosure.protection,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from controller.core import loops, modes
+from controller.core import capacity, loops, modes
 from controller.core.alarms import Alarm
 from controller.core.blocks import Ramp, clamp
 from controller.core.image import Image
@@ -31,8 +31,10 @@ def dew_point_c(pod: Pod, image: Image) -> float | None:
     return max(dews) + clamp((max(dews) - min(dews) - DEW_AGREE_K) / DEW_APART_K, 0.0, 1.0)
 
 
-def floors(pod: Pod, image: Image) -> dict[str, Floor]:
+def floors(pod: Pod, image: Image, ahead_k: float) -> dict[str, Floor]:
     """Return the lowest temperature setpoints that keep pipes from sweating.
+
+    The facility water's is ``ahead_k`` higher: it takes minutes to follow, and the rear doors' coils are as cold.
 
     Without a dew point the supply keeps to its fixed floor, and nobody may ask for colder facility water than usual.
     """
@@ -44,7 +46,8 @@ def floors(pod: Pod, image: Image) -> dict[str, Floor]:
             "pod.fws_supply_temp_sp": Floor(pod.fws.supply_temp_sp_c, why),
         }
     floor = Floor(dew + pod.tcs.dew_margin_k, f"dew point {dew:.1f} Cel + {pod.tcs.dew_margin_k:g} K")
-    return {"pod.supply_temp_sp": floor, "pod.fws_supply_temp_sp": floor}
+    water = Floor(floor.value + ahead_k, floor.reason + (f" + {ahead_k:.1f} K, rising" if ahead_k else ""))
+    return {"pod.supply_temp_sp": floor, "pod.fws_supply_temp_sp": water}
 
 
 def derived(pod: Pod, image: Image, slots: Slots, follow: Ramp, *, wanted: bool) -> dict[str, Reading]:
@@ -73,6 +76,12 @@ def derived(pod: Pod, image: Image, slots: Slots, follow: Ramp, *, wanted: bool)
     }
     found = {f"pod.{name}": reading(value, image.at) for name, value in numbers.items()}
     return found | {name: good(slots.value(name), image.at) for name in slots.names}
+
+
+def chiller_pct(pod: Pod, image: Image, water_c: float) -> float:
+    """Return what a chiller can give in this weather, in % of its rating; as rated while the weather is not known."""
+    ambient = max(image.numbers(pod.cooling.ambient_temps), default=pod.cooling.chiller_rated_ambient_c)
+    return capacity.chiller_pct(pod.cooling, water_c, ambient)
 
 
 def heat_seen(image: Image, flow_wanted_lpm: float) -> loops.HeatSeen:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,20 +13,24 @@ from controller.core.allowance import Allowance
 from controller.core.authority import Authority, Scene, Verdict
 from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome
-from controller.core.evidence import Evidence, Machines
-from controller.core.fault_rows import isolation_id, power_isolation_id, row_point
+from controller.core.dewpoint import DewLead, DoorLoop
+from controller.core.duty import Duty, saved_hours
+from controller.core.evidence import Machines
 from controller.core.image import Image, freeze
-from controller.core.interlocks import Bypass, Denial, Gate, Interlocks, Permits, Write
-from controller.core.permissives import VALVE_OPEN_PCT, permits
-from controller.core.pod import Pod, alarm_rows, interlock_rows, outputs, pod_points
+from controller.core.interlocks import Bypass, Denial, Gate, Permits, Write
+from controller.core.permissives import VALVE_OPEN_PCT, Racks, permits
+from controller.core.pod import Pod, alarm_rows, outputs, pod_points
 from controller.core.points import Reading, good
 from controller.core.postures import EMERGENCY_OFF, HOLD, POSTURES, Posture
 from controller.core.power import DeenergiseSequence, EnergiseSequence, off_demands, pending
-from controller.core.response import NOTHING, Responder, Shedding
 from controller.core.sensing import Sensing
-from controller.core.sequences import Demand, RunSequence, RunState, lead
+from controller.core.sequences import Demand, RunSequence, RunState
+from controller.core.shield import Shield
 from controller.core.slots import Array, Lock
+from controller.core.staging import ChillerStaging
 
+URGENT_FLOW_PCT = 85.0  # of the need that pumps can have followed: with less they run up as fast as drives may
+HOUR_S = 3600.0
 REACHABLE_SHARE = 0.5  # of the pumps' own ramp: how fast protection expects the flow to follow a rising need
 TAKE_OVER_S = 30.0  # after taking over running equipment nothing is stopped for so long
 
@@ -85,20 +90,13 @@ class Engine:
         self.was_starting = str(saved.get("mode", "")).startswith("STARTUP")
         self.alarms = alarms.Alarms(alarm_rows(pod), boot)
         self.alarms.restore(dict(saved.get("alarms", {})), now, wall_offset_s)
-        self.interlocks = Interlocks(interlock_rows(pod), saved.get("latched", ()))
-        self.interlocks.restore_bypasses(dict(saved.get("bypasses", {})), now, wall_offset_s)
-        self.evidence = Evidence(pod)
-        self.responder = Responder(pod)
-        self.response = NOTHING
-        self._told: dict[str, Reading] = {}
-        self._told_of: tuple[str, ...] = ()
-        limits = pod.protection
-        self.shedding = Shedding(pod.racks, limits.shed_step_s, limits.restore_step_s, limits.restores_per_h_max)
+        self.shield = Shield(pod, saved, now, wall_offset_s)
+        self.interlocks = self.shield.interlocks
         self.gate = Gate(outputs(pod), self.points, pod.protection.refresh_s)
         self.authority = Authority(pod, dict(saved.get("authority", {})), now, wall_offset_s)
         self.flow_loop = loops.FlowLoop(pod.tcs)
         self.temp_loop = loops.SupplyTempLoop(pod.tcs)
-        self.staging = loops.ChillerStaging(pod.fws)
+        self.staging = ChillerStaging(pod.fws)
         self.energise = EnergiseSequence(pod.power, pod.racks)
         self.shutdown = DeenergiseSequence(pod.power, pod.racks)
         self.sensing = Sensing(pod)
@@ -113,6 +111,13 @@ class Engine:
             for name in pod.fws.chillers
         ]
         self.machines = (*self.pumps, *self.fws_pumps, *self.chillers)
+        hours = {name: HOUR_S * float(value) for name, value in dict(saved.get("run_h", {})).items()}
+        self.tcs_duty = Duty(self.pumps, pod.rotation, hours, stagger=False, exercise=True)
+        self.fws_duty = Duty(self.fws_pumps, pod.rotation, hours, stagger=True, exercise=True)
+        self.chiller_duty = Duty(self.chillers, pod.rotation, hours, stagger=True, exercise=False)
+        self.low_flow = Delay(pod.tcs.pumps_low_s)
+        self.dew_lead = DewLead(pod.room.dew_lead_s)
+        self.doors = DoorLoop(pod.room)
         self.ready = Delay(pod.startup.ready_hold_s)
         self.primary = Delay(pod.startup.primary_prove_s)
         self.rack_off_since: dict[str, float] = {}
@@ -127,11 +132,15 @@ class Engine:
         for machine in self.machines:
             machine.observe(image, now)
         verdict = self.authority.judge(commands, self._scene(image, now), self.alarms)  # 2
-        ended = self.authority.step(assess.floors(self.pod, image), now)
+        ahead_k = self.dew_lead.step(assess.dew_point_c(self.pod, image), now)
+        ended = self.authority.step(assess.floors(self.pod, image, ahead_k), now)
         image = self._assessed(image)
         requests = self._asked(verdict, now)
         events = self.alarms.step(image, now)  # 3
-        self._protect(image, verdict, now)  # 4
+        self.shield.step(  # 4
+            image, Machines(self.pumps, self.chillers), self.modes.state, verdict.isolate, reset="reset" in requests
+        )
+        self.allowance.shed.update(self.shield.shedding.off)
         facts = self._facts(image, requests, now)
         transition = self.modes.step(facts, self.pod.startup, now)  # 5
         if transition:
@@ -146,11 +155,11 @@ class Engine:
         """Return what must survive a restart; leases of slots only where the wall clock is known."""
         return {
             "mode": self.modes.state,
-            "latched": self.interlocks.latched(),
+            **self.shield.saved(self.wall_offset_s),
             "alarms": self.alarms.saved(self.wall_offset_s),
             "authority": self.authority.saved(self.wall_offset_s),
-            "bypasses": self.interlocks.saved_bypasses(self.wall_offset_s),
             "shed": sorted(self.allowance.shed),
+            "run_h": saved_hours((self.tcs_duty, self.fws_duty, self.chiller_duty)),
         }
 
     def _scene(self, image: Image, now: float) -> Scene:
@@ -167,11 +176,7 @@ class Engine:
         off = len(pending(pod.racks, image, set())) if self.modes.state == modes.NORMAL else None
         found["pod.racks_off"] = assess.reading(off, image.at)
         found |= assess.about_machines(pod, image, self.pumps, self.chillers, self.fws_pumps)
-        latched = self.interlocks.latched()
-        isolated = sum(not {isolation_id(r.name), power_isolation_id(r.name)}.isdisjoint(latched) for r in pod.racks)
-        found |= self.evidence.readings(image.at)
-        found |= self._protection_told(image.at)
-        found["pod.racks_isolated"] = good(float(isolated), image.at)
+        found |= self.shield.told(image.at)
         found["pod.isolation_held"] = good(self.authority.isolation_held, image.at)
         found["pod.booting"] = good(image.at - self.booted_at < pod.startup.image_max_s, image.at)
         figures = self.alarms.figures(image.at).items()
@@ -179,29 +184,8 @@ class Engine:
         if self.modes.state not in modes.LIVE and not self.holding:
             self.allowance.shed.clear()
         image = image.with_derived(found)
-        asked = self.response.limits
+        asked = self.shield.response.limits
         return self.allowance.step(image, slots, self.pumps, self.chillers, self.sensing.water_share, asked)
-
-    def _protect(self, image: Image, verdict: Verdict, now: float) -> None:
-        """Advance the interlocks and take their answer."""
-        conditions = self.evidence.step(image, Machines(self.pumps, self.chillers), self.modes.state)
-        conditions |= dict.fromkeys(verdict.isolate, True)
-        self.interlocks.step(conditions, now, reset="reset" in verdict.operations)
-        shares = {unit: branch.share for unit, branch in self.evidence.branches.items()}
-        self.response = self.responder.step(self.interlocks.acting_rows, image, shares)
-        self.allowance.shed.update(self.shedding.step(bool(self.response.shed), now))
-        for pump in self.pumps:
-            if pump.device in self.response.pumps_lost and len([one for one in self.pumps if one.proven]) > 1:
-                pump.fail(now)
-
-    def _protection_told(self, at: float) -> Mapping[str, Reading]:
-        """Return one flag for each interlock; made anew only when one has changed."""
-        acting = (*self.interlocks.acting, *self.interlocks.bypasses)
-        if acting != self._told_of or not self._told:
-            flags = {row.id: row.id in acting for row in self.interlocks.rows}
-            flags["bypassed"] = bool(self.interlocks.bypasses)
-            self._told_of, self._told = acting, {row_point(name): good(flag, at) for name, flag in flags.items()}
-        return self._told
 
     def _asked(self, verdict: Verdict, now: float) -> set[str]:
         """Return the operations that accepted commands ask of this scan."""
@@ -230,7 +214,7 @@ class Engine:
             adoptable=assess.any_rack_on(pod, image),
             was_starting=self.was_starting,
             start=self.start_wanted,
-            stop="stop" in operations or bool(self.response.stop),
+            stop="stop" in operations or bool(self.shield.response.stop),
             reset="reset" in operations,
             maintain="maintain" in operations,
             release="release" in operations,
@@ -273,7 +257,7 @@ class Engine:
             posture = HOLD
         if "epo" in self.interlocks.acting:
             posture = EMERGENCY_OFF
-        if self.response.pumps_off and self._racks_off_s(now) >= self.pod.protection.leak_pumps_off_s:
+        if self.shield.response.pumps_off and self._racks_off_s(now) >= self.pod.protection.leak_pumps_off_s:
             posture = replace(posture, pumps="off")
         yield from self._pump_demands(posture, image, now)
         yield from self._primary_demands(posture, image, now)
@@ -288,45 +272,64 @@ class Engine:
         return wanted
 
     def _pump_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
-        wanted = {pump.device for pump in self.pumps}
-        if posture.pumps == "start" and not any(pump.proven for pump in self.pumps):
-            wanted = lead(self.pumps, 1)
-        elif posture.pumps == "off" or (posture.pumps == "keep" and not assess.any_energised(self.pod, image)):
-            wanted = {pump.device for pump in self.pumps if posture.pumps == "keep" and pump.proven}
+        asks = self.shield.response
+        needed = image.number("pod.flow_needed", otherwise=None) or self.pod.tcs.flow_max_lpm
+        if asks.flow_high:
+            needed = self.pod.tcs.flow_max_lpm
+        live = assess.any_energised(self.pod, image)
+        count = self._pump_count(posture, needed, now)
+        if posture.pumps in (None, "off"):
+            wanted: AbstractSet[str] = set()
+        elif posture.pumps == "keep" and not live:
+            wanted = {pump.device for pump in self.pumps if pump.proven}
+        else:
+            wanted = self.tcs_duty.step(count, now, may_rotate=self.modes.state == modes.NORMAL)
         for pump in self.pumps:
             yield from pump.step(self._settled(pump.device in wanted, posture.pumps is None, now), now)
         if posture.pumps in (None, "off"):
             return
-        if self.response.pumps_restart:  # stopped together, as by a dip of their supply: no lock-out is worth that
-            yield from (Demand(f"{pump.device}.run_cmd", True, self.response.pumps_restart) for pump in self.pumps)
+        if asks.pumps_restart:  # stopped together, as by a dip of their supply: no lock-out is worth that
+            yield from (Demand(f"{pump.device}.run_cmd", True, asks.pumps_restart) for pump in self.pumps)
         turning, stands = assess.pumps_turning(image, self.pumps)
-        needed = image.number("pod.flow_needed", otherwise=None) or self.pod.tcs.flow_max_lpm
-        if self.response.flow_high:
-            needed = self.pod.tcs.flow_max_lpm
         least = self.authority.slots.value("pod.pump_speed_min_sp")
         flow = image.number("pod.flow", otherwise=None)
-        speed = self.flow_loop.step(needed, flow, turning, now, least, self.evidence.loop.known, stands)
+        speed = self.flow_loop.step(needed, flow, turning, now, least, self.shield.evidence.loop.known, stands)
         if posture.pumps == "start":
             speed = self.pod.startup.pump_start_pct
-        elif self.response.pumps_full or (posture.pumps == "full" and not self.response.pumps_eased):
+        elif asks.pumps_full or (posture.pumps == "full" and not asks.pumps_eased):
             speed = 100.0
-        yield from loops.pump_demands(self.pumps, speed)
+        short = image.number("pod.flow_ratio", otherwise=100.0) or 0.0
+        urgent = live and (
+            bool(asks.pumps_full) or posture.pumps == "full" or turning < count or short < URGENT_FLOW_PCT
+        )
+        yield from loops.pump_demands(self.pumps, speed, urgent=urgent)
         yield from (Demand(f"{rack.valve}.position_cmd", VALVE_OPEN_PCT, "open") for rack in self.pod.racks)
+
+    def _pump_count(self, posture: Posture, needed_lpm: float, now: float) -> int:
+        """Return how many TCS pumps are to run together."""
+        tcs = self.pod.tcs
+        low = self.low_flow.step(needed_lpm < tcs.pumps_low_pct / 100 * tcs.flow_design_lpm, now)
+        if posture.pumps == "full" or self.shield.response.pumps_full:
+            return len(tcs.pumps)
+        if posture.pumps == "start" and not any(pump.proven for pump in self.pumps):
+            return 1
+        return tcs.pumps_on_duty_low if low else tcs.pumps_on_duty
 
     def _primary_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
         slots = self.authority.slots
         water_c = slots.value("pod.fws_supply_temp_sp")
         on = posture.primary in ("run", "keep")
         keep = posture.primary == "keep" and not assess.any_energised(self.pod, image)
-        pumps = lead(self.fws_pumps, 1) if on else set()
+        normal = self.modes.state == modes.NORMAL
         water = any(pump.proven for pump in self.fws_pumps)
-        count = self.staging.step(
-            image.number("pod.it_power", otherwise=None),
-            image.number("pod.fws_supply_temp", otherwise=None),
-            water_c,
-            now,
-        )
-        chillers = lead(self.chillers, count) if on else set()
+        supply_c = image.number("pod.fws_supply_temp", otherwise=None)
+        able_pct = assess.chiller_pct(self.pod, image, water_c if supply_c is None else supply_c)
+        count = self.staging.step(image.number("pod.it_power", otherwise=None), supply_c, water_c, able_pct, now)
+        pumps: AbstractSet[str] = set()
+        chillers: AbstractSet[str] = set()
+        if on:
+            pumps = self.fws_duty.step(1, now, may_rotate=normal)
+            chillers = self.chiller_duty.step(count, now, may_rotate=normal and count == 1)
         if keep:  # no heat is coming: what runs takes out the rest, nothing is started for it
             pumps = {pump.device for pump in self.fws_pumps if pump.proven}
             chillers = {chiller.device for chiller in self.chillers if chiller.proven}
@@ -345,9 +348,17 @@ class Engine:
             wanted_lpm = self.flow_loop.need.value or self.pod.tcs.flow_min_lpm
             opening = self.temp_loop.step(assess.heat_seen(image, wanted_lpm), setpoint, water_c, position, now)
             demands.append(Demand(f"{valve}.position_cmd", opening, "supply temperature loop"))
-            if self.response.valve_shut:
-                demands.append(Demand(f"{valve}.position_cmd", 0.0, self.response.valve_shut))
+            demands += self._door_demands(image, supply_c)
+            if self.shield.response.valve_shut:
+                demands.append(Demand(f"{valve}.position_cmd", 0.0, self.shield.response.valve_shut))
         yield from demands
+
+    def _door_demands(self, image: Image, water_c: float | None) -> Iterable[Demand]:
+        room = self.pod.room
+        air = max(image.numbers(room.temperatures), default=None)
+        water = self.doors.step(water_c, air, image.number("pod.dew_point", otherwise=None))
+        why = "air is cooled" if water else "coils would sweat"
+        return [Demand(f"{door}.position_cmd", VALVE_OPEN_PCT if water else 0.0, why) for door in room.door_valves]
 
     def _rack_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
         blocked, isolated = self.interlocks.racks_tripped(), self.interlocks.racks_isolated()
@@ -358,7 +369,7 @@ class Engine:
         elif posture.racks == "off":
             yield from off_demands(self.pod.racks, f"{self.modes.state}: {self.modes.cause}")
         yield from self.allowance.demands(
-            image, blocked | self.shedding.off, now, normal=self.modes.state == modes.NORMAL
+            image, blocked | self.shield.shedding.off, now, normal=self.modes.state == modes.NORMAL
         )
         for rack in self.pod.racks:
             off = not any(image.flag(outlet, otherwise=True) for outlet in rack.outlets)
@@ -373,9 +384,10 @@ class Engine:
                     yield Demand(f"{rack.valve}.position_cmd", 0.0, f"{why}, rack is off")
 
     def _permits(self, image: Image) -> Permits:
-        return permits(
-            self.pod, image, self.modes.state, self.interlocks, self.pumps, self.rack_off_since, self.response.hold_on
-        )
+        tripped, hold_on = self.interlocks.tripped(), self.shield.response.hold_on
+        refusal = hold_on or assess.outlet_refusal(image, self.modes.state, tripped)
+        racks = Racks(self.interlocks.racks_tripped(), self.rack_off_since, refusal)
+        return permits(self.pod, image, self.pumps, self.tcs_duty.spare, racks)
 
     def _view(self, image: Image, facts: modes.Facts, now: float) -> View:
         machines = {machine.device: machine.state.value for machine in self.machines}

@@ -283,8 +283,8 @@ def _water_rows(limits: Protection) -> Iterable[Row]:
         actions=does("partner", "permit"), group=group,
     )  # fmt: skip
     yield Row(
-        "valve_stuck", "the exchanger's valve does not do what it is told", 1.0, trip=False, fault="VALVE_FAULT", tier=LIMIT,
-        actions=does("permit"), group=group,
+        "valve_stuck", "the exchanger's valve does not do what it is told", 1.0, trip=False, fault="VALVE_FAULT",
+        tier=LIMIT, actions=does("permit"), group=group,
     )  # fmt: skip
 
 

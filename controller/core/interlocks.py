@@ -264,6 +264,7 @@ class Output:
         min_move: a smaller change of a number is not written.
         pace_s: small moves of a number are not written more often, so that a ramp does not fill the bus.
         feedback: point that tells where a number stands when its own register can't be read.
+        urgent_per_s: fastest rise of a number for an urgent demand.
     """
 
     point: str
@@ -275,6 +276,7 @@ class Output:
     pace_s: float = 0.0
     feedback: str = ""
     safety: bool = True
+    urgent_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,9 +362,8 @@ class Gate:
     def _write(self, output: Output, demand: Demand, permits: Permits, image: Image, now: float) -> Write | None:
         value = demand.value
         if isinstance(value, int | float) and not isinstance(value, bool):
-            value = self._ramped(
-                output, clamp(float(value), permits.floors.get(output.point, output.low), output.high), image, now
-            )
+            target = clamp(float(value), permits.floors.get(output.point, output.low), output.high)
+            value = self._ramped(output, target, image, now, urgent=demand.urgent)
         last = self._last.get(output.point)
         if (
             last is None
@@ -378,13 +379,14 @@ class Gate:
         self._last[output.point] = _Last(value, now)
         return Write(output.point, value, output.safety, demand.reason)
 
-    def _ramped(self, output: Output, target: float, image: Image, now: float) -> float:
+    def _ramped(self, output: Output, target: float, image: Image, now: float, *, urgent: bool) -> float:
         ramp = self._ramps.get(output.point)
         if ramp is None:
             stands = image.number(output.point, otherwise=None)
             if stands is None and output.feedback:
                 stands = image.number(output.feedback, otherwise=None)
             ramp = self._ramps[output.point] = Ramp(output.up_per_s, output.down_per_s, stands, now)
+        ramp.up_per_s = max(output.up_per_s, output.urgent_per_s) if urgent else output.up_per_s
         return clamp(ramp.step(target, now), output.low, output.high)
 
     @staticmethod

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from controller.core.blocks import Delay, PeakHold, clamp
+from controller.core.blocks import PeakHold, clamp
 from controller.core.exchanger import Exchanger, coolant_kw, opening_pct, share_pct
 from controller.core.points import Kind
 from controller.core.sequences import Demand, RunSequence
@@ -45,6 +45,10 @@ class Tcs:
     liquid_share_pct: float
     flow_hold_s: float
     flow_fall_lpm_per_s: float
+    pumps_on_duty: int
+    pumps_on_duty_low: int
+    pumps_low_pct: float
+    pumps_low_s: float
     pump_rated_lpm: float
     pump_shutoff_kpa: float
     pump_droop_kpa: float
@@ -52,6 +56,7 @@ class Tcs:
     pump_speed_min_pct: float
     pump_up_pct_per_s: float
     pump_down_pct_per_s: float
+    pump_urgent_pct_per_s: float
     exchanger_kw_per_k: float
     exchanger_water_lpm: float
     loop_volume_l: float
@@ -75,22 +80,40 @@ class Fws:
     pump_speed_pct: float
     pump_speed_low_pct: float
     chiller_capacity_kw: float
+    chiller_least_kw: float
+    stage_extra_kw: float
     stage_up_pct: float
     stage_up_s: float
     stage_up_temp_k: float
     stage_up_temp_s: float
     stage_down_pct: float
     stage_down_s: float
+    stage_low_s: float
     chiller_min_on_s: float
     chiller_min_off_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the dew point is worked out from."""
+    """What the dew point is worked out from, and the valves of the rear doors' water.
+
+    Attributes:
+        temperatures: with the hot side among them; the highest tells how hot the air is.
+        dew_lead_s: so far ahead the facility water keeps of a rising dew point.
+        door_shut_margin_k, door_shut_air_c: doors are shut with less between coil and dew point, while air is colder.
+        door_open_margin_k, door_open_air_c: they open again with more, or with hotter air.
+        door_stroke_s: from open to shut.
+    """
 
     temperatures: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     humidities: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "%"})
+    dew_lead_s: float
+    door_valves: tuple[str, ...] = field(metadata={"class": "valve"})
+    door_shut_margin_k: float
+    door_shut_air_c: float
+    door_open_margin_k: float
+    door_open_air_c: float
+    door_stroke_s: float
 
 
 def dew_point_c(temperature_c: float, humidity_pct: float) -> float:
@@ -279,38 +302,6 @@ class SupplyTempLoop:
         self.trim_k = clamp(taken_k - (hot - setpoint_c) - TRIM_GAIN * error, -self.tcs.trim_k, self.tcs.trim_k)
 
 
-@dataclass(slots=True)
-class ChillerStaging:
-    """How many chillers are wanted: one always, the next ahead of the heat or when the water gets warm."""
-
-    fws: Fws
-    ahead: Delay = field(init=False)
-    warm: Delay = field(init=False)
-    spare: Delay = field(init=False)
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        self.ahead = Delay(self.fws.stage_up_s)
-        self.warm = Delay(self.fws.stage_up_temp_s)
-        self.spare = Delay(self.fws.stage_down_s)
-
-    def step(self, heat_kw: float | None, supply_c: float | None, setpoint_c: float, now: float) -> int:
-        capacity = self.count * self.fws.chiller_capacity_kw
-        share = None if heat_kw is None else 100 * heat_kw / capacity
-        warm_at = setpoint_c + self.fws.stage_up_temp_k
-        ahead = self.ahead.step(share is None or share > self.fws.stage_up_pct, now)
-        warm = self.warm.step(supply_c is not None and supply_c > warm_at, now)
-        fewer = (self.count - 1) * self.fws.chiller_capacity_kw
-        less = heat_kw is not None and self.count > 1 and 100 * heat_kw < self.fws.stage_down_pct * fewer
-        if (ahead or warm) and self.count < len(self.fws.chillers):
-            self.count += 1
-            self.ahead, self.warm = Delay(self.fws.stage_up_s), Delay(self.fws.stage_up_temp_s)
-        elif self.spare.step(less, now):
-            self.count -= 1
-            self.spare = Delay(self.fws.stage_down_s)
-        return self.count
-
-
-def pump_demands(pumps: Sequence[RunSequence], speed_pct: float) -> Iterable[Demand]:
-    """Return the same speed for every pump of the group that is not failed."""
-    return (Demand(f"{pump.device}.speed_cmd", speed_pct, "flow loop") for pump in pumps)
+def pump_demands(pumps: Sequence[RunSequence], speed_pct: float, *, urgent: bool = False) -> Iterable[Demand]:
+    """Return the same speed for every pump of the group; ``urgent`` where flow is being lost."""
+    return (Demand(f"{pump.device}.speed_cmd", speed_pct, "flow loop", urgent=urgent) for pump in pumps)

@@ -9,6 +9,7 @@ from controller.core import loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
 from controller.core.alarm_states import AlarmRow
 from controller.core.capacity import Cooling
+from controller.core.duty import Rotation
 from controller.core.fault_rows import DEVICE, Parts, fault_alarms, fault_rows, row_point
 from controller.core.interlocks import Output, Row
 from controller.core.points import Kind, Point, Value
@@ -96,6 +97,7 @@ class Pod:
     fws: loops.Fws
     room: loops.Room
     cooling: Cooling
+    rotation: Rotation
     power: Power
     racks: tuple[Rack, ...]
     protection: Protection
@@ -329,13 +331,21 @@ def outputs(pod: Pod) -> Iterable[Output]:
         yield Output(f"{pump}.run_cmd")
     for pump in tcs.pumps:
         up, down = tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s
-        yield Output(f"{pump}.speed_cmd", 0.0, 100.0, up, down, MIN_MOVE_PCT, PACE_S, f"{pump}.speed")
+        yield Output(
+            f"{pump}.speed_cmd", 0.0, 100.0, up, down, MIN_MOVE_PCT, PACE_S, f"{pump}.speed",
+            urgent_per_s=tcs.pump_urgent_pct_per_s,
+        )  # fmt: skip
     for pump in fws.pumps:
         yield Output(
             f"{pump}.speed_cmd", 0.0, 100.0, tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s, MIN_MOVE_PCT, PACE_S
         )
     slew = tcs.valve_pct_per_s
     yield Output(f"{tcs.valve}.position_cmd", 0.0, 100.0, slew, slew, MIN_MOVE_PCT, PACE_S, f"{tcs.valve}.position")
+    for door in pod.room.door_valves:
+        travel = 100 / pod.room.door_stroke_s
+        yield Output(
+            f"{door}.position_cmd", 0.0, 100.0, travel, travel, MIN_MOVE_PCT, PACE_S, f"{door}.position", safety=False
+        )
     for chiller in fws.chillers:
         point = pod.points[f"{chiller}.supply_temp_sp"]
         yield Output(f"{chiller}.run_cmd")

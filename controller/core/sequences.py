@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -23,11 +22,15 @@ class RunState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a sequence or loop asks of one output; only the gate turns it into a Write."""
+    """What a sequence or loop asks of one output; only the gate turns it into a Write.
+
+    ``urgent`` lets a number move as fast as its equipment may, in place of the rate that is kindest to the loop.
+    """
 
     point: str
     value: Value
     reason: str
+    urgent: bool = False
 
 
 @dataclass(slots=True)
@@ -116,13 +119,3 @@ class RunSequence:
     def _go(self, state: RunState, now: float) -> None:
         if state is not self.state:
             self.state, self.since = state, now
-
-
-def lead(group: Sequence[RunSequence], count: int) -> set[str]:
-    """Return which ``count`` machines of a duty/standby group are wanted: running ones first, then in their order."""
-    able = [machine for machine in group if machine.state is not RunState.FAILED]
-    order = {RunState.RUNNING: 0, RunState.STARTING: 1, RunState.UNKNOWN: 2, RunState.STOPPED: 3, RunState.FAILED: 4}
-    chosen = sorted(able, key=lambda machine: order[machine.state])
-    known = [machine for machine in chosen if machine.state is not RunState.UNKNOWN]
-    unknown = {machine.device for machine in chosen if machine.state is RunState.UNKNOWN}
-    return {machine.device for machine in known[:count]} | unknown

@@ -15,6 +15,7 @@ from hil.bench import (
     dsx_conformance,
     fleet,
     fuzz_replies,
+    load_step,
     plant_speed,
     poll_cost,
     publish_cost,
@@ -44,6 +45,7 @@ MODULES: tuple[ModuleType, ...] = (
     schedulability,
     tcp_rate,
     plant_speed,
+    load_step,
     fuzz_replies,
     command_fuzz,
 )

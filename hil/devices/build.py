@@ -8,7 +8,14 @@ from collections.abc import Mapping
 from controller.config.plan import DevicePlan, Plan
 from controller.core.power import Rack as RackPlan
 from hil.devices.emulator import Behaviour, Constant, Emulator
-from hil.devices.machines import ENERGY_VALVE_NOMINAL_LPM, RACK_VALVE_NOMINAL_LPM, ChillerCard, Positioner, Pump
+from hil.devices.machines import (
+    ENERGY_VALVE_NOMINAL_LPM,
+    RACK_VALVE_NOMINAL_LPM,
+    ChillerCard,
+    DoorValve,
+    Positioner,
+    Pump,
+)
 from hil.devices.power import OUTLET_NAME, Battery, Meter, Pdu
 from hil.devices.sensing import LeakPanel, RemoteIo, RoomSensor
 from hil.plant.plant import WATER_SHARE, Layout, Plant
@@ -92,6 +99,10 @@ def _machines(plan: Plan, plant: Plant, record: Record) -> dict[str, Behaviour]:
         lambda: plant.facility.supply_c,
         lambda: plant.exchanger_water.outlet,
     )
+    for name in plan.pod.room.door_valves:
+        found[name] = DoorValve(
+            plant.room, lambda: 60 * plant.facility.flow * (1 - WATER_SHARE), ENERGY_VALVE_NOMINAL_LPM
+        )
     return found
 
 
