@@ -42,15 +42,17 @@ class Allowance:
         slots: Slots,
         pumps: Sequence[RunSequence],
         chillers: Sequence[RunSequence],
+        water_share: float | None = None,
         asked: Iterable[Limit] = (),
     ) -> Image:
         """Return the image with what IT may draw now. Nothing is capped before the image can be whole after a start.
 
         Args:
+            water_share: what a valve that can't be moved passes of the facility water; None while it can.
             asked: limits that protection asks for.
         """
         now, heat = image.at, seen(image, slots)
-        limits = [*self.headroom.step(image, heat, pumps, chillers, None, now), *asked]
+        limits = [*self.headroom.step(image, heat, pumps, chillers, water_share, now), *asked]
         if image.flag("pod.booting", otherwise=True):
             limits = []
         self.permit.step(limits, loads(self._pod, image, heat.power_kw), heat.power_kw, now)

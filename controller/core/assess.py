@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from controller.core import capacity, loops, modes
 from controller.core.alarms import Alarm
-from controller.core.blocks import Ramp, vote
+from controller.core.blocks import Ramp, clamp
 from controller.core.image import Image
 from controller.core.pod import Pod
 from controller.core.points import Reading, bad, good
@@ -14,14 +14,21 @@ from controller.core.power import it_power_kw
 from controller.core.sequences import RunSequence, RunState
 from controller.core.slots import Floor, Slots
 
-COOLING_LOST_PCT = 60.0
+FLOW_GOOD_PCT = 90.0  # of the need: silent pumps turn, for what else makes it
+FLOW_PROVEN_PCT = 60.0  # of the need: with less no rack is energised
+DEW_AGREE_K, DEW_APART_K = 1.0, 0.5
 
 
 def dew_point_c(pod: Pod, image: Image) -> float | None:
-    """Return the highest dew point in Cel of all room sensors whose both readings can be trusted."""
+    """Return the highest dew point in Cel of all room sensors whose both readings can be trusted.
+
+    Sensors that disagree by 1.5 K and more put 1 K on top; none is added while they lie within 1 K.
+    """
     pairs = zip(pod.room.temperatures, pod.room.humidities, strict=True)
     dews = [loops.dew_point_c(*both) for pair in pairs if len(both := image.numbers(pair)) == 2]
-    return max(dews, default=None)
+    if not dews:
+        return None
+    return max(dews) + clamp((max(dews) - min(dews) - DEW_AGREE_K) / DEW_APART_K, 0.0, 1.0)
 
 
 def floors(pod: Pod, image: Image, ahead_k: float) -> dict[str, Floor]:
@@ -44,25 +51,21 @@ def floors(pod: Pod, image: Image, ahead_k: float) -> dict[str, Floor]:
 
 
 def derived(pod: Pod, image: Image, slots: Slots, follow: Ramp, *, wanted: bool) -> dict[str, Reading]:
-    """Return the readings of the pseudo-device ``pod`` that follow from the image.
+    """Return the readings of the pseudo-device ``pod`` that follow from the image, which has its votes already.
 
     Args:
         slots: setpoints in force.
         follow: the need as the pumps can follow it; a rise of load is no loss of flow while they ramp.
         wanted: whether the loop is meant to run; without that its ratio and error mean nothing.
     """
-    supply = vote(image.numbers(pod.tcs.supply_temps), safer_is_high=True)
+    supply = image.number("pod.supply_temp", otherwise=None)
     it_power = it_power_kw(pod.power, pod.racks, image)
     dew = dew_point_c(pod, image)
     needed = loops.flow_needed_lpm(pod.tcs, it_power, slots.value("pod.flow_min_sp"))
     setpoint_c = slots.value("pod.supply_temp_sp")
     reachable = follow.step(needed, image.at)
-    flow = image.number(pod.tcs.flow, otherwise=None)
+    flow = image.number("pod.flow", otherwise=None)
     numbers: dict[str, float | None] = {
-        "supply_temp": supply,
-        "return_temp": vote(image.numbers(pod.tcs.return_temps), safer_is_high=True),
-        "fws_supply_temp": vote(image.numbers(pod.fws.supply_temps), safer_is_high=True),
-        "flow": flow,
         "flow_needed": needed,
         "flow_ratio": 100 * flow / reachable if flow is not None and wanted else None,
         "it_power": it_power,
@@ -110,23 +113,18 @@ def about_machines(
     return found
 
 
-def conditions(pod: Pod, image: Image, mode: str) -> dict[str, bool]:
-    """Return the condition of every interlock row. What can't be trusted trips nothing, but see ``pumps_lost``."""
-    live = any(rack.energised(image) for rack in pod.racks) and mode in modes.LIVE
+def pumps_turning(image: Image, pumps: Sequence[RunSequence]) -> tuple[int, float | None]:
+    """Return how many TCS pumps turn, and their mean speed in % where it is known.
+
+    While the flow is good, those that do not answer turn as well: noise on their line does not slow anything down.
+    """
+    proven = [pump.device for pump in pumps if pump.proven]
+    speeds = image.numbers(f"{pump}.speed" for pump in proven)
+    silent = sum(pump.state is RunState.UNKNOWN for pump in pumps)
     ratio = image.number("pod.flow_ratio", otherwise=None)
-    running = [image.reading(f"{pump}.running") for pump in pod.tcs.pumps]
-    supply = image.number("pod.supply_temp", otherwise=None)
-    found = {
-        "epo": image.flag(pod.protection.epo, otherwise=False),
-        "flow_lost": live and ratio is not None and ratio < pod.protection.flow_lost_pct,
-        "pumps_lost": live and all(pump.usable and not pump.value for pump in running),
-        "supply_hot": live and supply is not None and supply > pod.protection.supply_temp_trip_c,
-        "cooling_lost": live and ratio is not None and ratio < COOLING_LOST_PCT,
-    }
-    for rack in pod.racks:
-        found[f"leak_{rack.name}"] = any(image.flag(point, otherwise=False) for point in rack.leak)
-        found[f"flow_{rack.name}"] = live and rack.energised(image) and starved(pod, image, rack.name)
-    return found
+    if silent and ratio is not None and ratio >= FLOW_GOOD_PCT:
+        return len(proven) + silent, None
+    return len(proven), sum(speeds) / len(speeds) if speeds else None
 
 
 def starved(pod: Pod, image: Image, rack: str) -> bool:
@@ -221,6 +219,6 @@ def outlet_refusal(image: Image, mode: str, trip: str) -> str:
     if trip:
         return trip
     ratio = image.number("pod.flow_ratio", otherwise=None)
-    if ratio is None or ratio < COOLING_LOST_PCT:
+    if ratio is None or ratio < FLOW_PROVEN_PCT:
         return "TCS flow is not proven"
     return ""

@@ -175,15 +175,16 @@ def chiller_pct(cooling: Cooling, water_c: float, ambient_c: float) -> float:
 
 
 def reserve_kw(
-    cooling: Cooling, cold: Cold, rated_kw: float, water_c: float, ambient_c: float, heat_kw: float
+    cooling: Cooling, cold: Cold, rated_kw: float, water_c: float, water_sp_c: float, ambient_c: float, heat_kw: float
 ) -> float:
     """Return the heat that chillers, dry cooler and stored water can take, so that no step of load outruns them.
 
     Args:
         rated_kw: of one chiller, where its rating is given.
+        water_sp_c: what the water is held to; that a chiller gives more when the water is too warm is not counted on.
         heat_kw: the present load, which warms the water on its way to the dry cooler.
     """
-    chillers = cold.ready * rated_kw * chiller_pct(cooling, water_c, ambient_c) / 100
+    chillers = cold.ready * rated_kw * chiller_pct(cooling, water_sp_c, ambient_c) / 100
     back_c = water_c + heat_kw / (cooling.water_lpm / 60 * WATER_KJ)
     dry = cooling.dry_cooler_share_pct / 100 * cooling.dry_cooler_kw_per_k * max(0.0, back_c - ambient_c)
     stored = cooling.water_kj_per_k * max(0.0, cooling.water_limit_c - water_c)

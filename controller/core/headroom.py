@@ -179,7 +179,7 @@ class Headroom:
         waits = [self._wait_s(chiller, water, seen.water_sp_c, now) for chiller in chillers]
         cold = Cold(sum(wait <= 0 for wait in waits), min((wait for wait in waits if wait > 0), default=0.0))
         ambient = max(image.numbers(cooling.ambient_temps), default=cooling.chiller_rated_ambient_c)
-        heat = reserve_kw(cooling, cold, fws.chiller_capacity_kw, water, ambient, seen.power_kw or 0.0)
+        heat = reserve_kw(cooling, cold, fws.chiller_capacity_kw, water, seen.water_sp_c, ambient, seen.power_kw or 0.0)
         return Limit("chiller reserve", heat - cooling.reserve_kw)
 
     def _wait_s(self, chiller: RunSequence, water_c: float, water_sp_c: float, now: float) -> float:

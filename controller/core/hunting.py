@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from controller.core.alarm_states import AlarmRow
+from controller.core.image import Image
+from controller.core.pod import Pod
 from controller.core.points import Reading, good
 
 TURN_PCT = 3.0  # a smaller swing is noise
@@ -38,37 +38,24 @@ class Turns:
         return len(self.times) == TURNS
 
 
-@dataclass(slots=True)
 class Hunting:
-    """Watches the exchanger's valve and the pumps' common speed.
+    """Watches the exchanger's valve and the pumps' common speed of one pod."""
 
-    Attributes:
-        rated_kw: of all racks.
-    """
+    def __init__(self, pod: Pod) -> None:
+        self._pod = pod
+        self._band_kw = LOAD_SHARE * sum(rack.rated_kw for rack in pod.racks)
+        self._load_kw: float | None = None
+        self._valve, self._pumps = Turns(), Turns()
 
-    rated_kw: float
-    valve: Turns = field(default_factory=Turns)
-    pumps: Turns = field(default_factory=Turns)
-    load_kw: float | None = None
-
-    def step(
-        self, valve_pct: float | None, speed_pct: float | None, it_kw: float | None, now: float
-    ) -> dict[str, Reading]:
+    def step(self, image: Image) -> dict[str, Reading]:
         """Return the flags of both loops; what is not known does not hunt."""
-        moved = it_kw is None or self.load_kw is None or abs(it_kw - self.load_kw) > LOAD_SHARE * self.rated_kw
-        if moved:
-            self.load_kw, self.valve, self.pumps = it_kw, Turns(), Turns()
-        found: dict[str, Reading] = {}
-        for name, turns, output in (("valve", self.valve, valve_pct), ("pumps", self.pumps, speed_pct)):
-            found[f"pod.{name}_hunting"] = good(output is not None and turns.step(output, now), now)
-        return found
-
-
-def alarm_rows() -> Iterable[AlarmRow]:
-    """Return the alarms of both loops."""
-    for name, words, part in (("valve", "Heat exchanger valve", "valve"), ("pumps", "TCS pump speed", "drives")):
-        yield AlarmRow(
-            f"pod_{name}_hunting", f"pod.{name}_hunting", "on", f"{words} hunts", "low",
-            f"Temperature and flow swing at a steady load, and the {part} wear out.",
-            "Look for a part that sticks, air in the loop or a probe that lags; then for tuning that does not fit.",
-        )  # fmt: skip
+        it_kw = image.number("pod.it_power", otherwise=None)
+        if it_kw is None or self._load_kw is None or abs(it_kw - self._load_kw) > self._band_kw:
+            self._load_kw, self._valve, self._pumps = it_kw, Turns(), Turns()
+        tcs, at = self._pod.tcs, image.at
+        valve = image.number(f"{tcs.valve}.position", otherwise=None)
+        speed = max(image.numbers(f"{pump}.speed" for pump in tcs.pumps), default=None)
+        return {
+            "pod.valve_hunting": good(valve is not None and self._valve.step(valve, at), at),
+            "pod.pumps_hunting": good(speed is not None and self._pumps.step(speed, at), at),
+        }

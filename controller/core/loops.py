@@ -15,6 +15,7 @@ from controller.core.sequences import Demand, RunSequence
 NUMBER, FLAG = Kind.NUMBER, Kind.FLAG
 FLOW_TRIM_PCT_PER_LPM_S = 0.0033  # trim of the pump speed: 0.2 % for each L/s of error and second
 FLOW_TRIM_PCT = 15.0
+NEAR_PCT = 2.0  # pumps this near to the speed asked of them follow it
 DESIGN_PUMPS_NONE_PCT = 100.0
 TRIM_GAIN = 0.6  # K of trim for each K of error: gain margin 4 to 5 at every load
 CLIMB_K_PER_S = 0.1  # of the reference, from where a supply without heat had come to rest
@@ -130,12 +131,16 @@ def flow_needed_lpm(tcs: Tcs, it_power_kw: float | None, least_lpm: float) -> fl
     return clamp(tcs.flow_per_kw_lpm * it_power_kw * tcs.liquid_share_pct / 100, least_lpm, tcs.flow_max_lpm)
 
 
-def speed_for_flow_pct(tcs: Tcs, flow_lpm: float, pumps: int) -> float:
-    """Return the common speed at which ``pumps`` in parallel give ``flow_lpm``: inverse of pump and system curve."""
+def speed_for_flow_pct(tcs: Tcs, flow_lpm: float, pumps: int, resistance: float = 1.0) -> float:
+    """Return the common speed at which ``pumps`` in parallel give ``flow_lpm``: inverse of pump and system curve.
+
+    Args:
+        resistance: of the loop, as a multiple of the commissioned one.
+    """
     if pumps == 0:
         return DESIGN_PUMPS_NONE_PCT
     droop = tcs.pump_droop_kpa / tcs.pump_rated_lpm**2 / pumps**2
-    system = tcs.system_drop_kpa / tcs.flow_design_lpm**2
+    system = resistance * tcs.system_drop_kpa / tcs.flow_design_lpm**2
     return 100 * math.sqrt((droop + system) * flow_lpm**2 / tcs.pump_shutoff_kpa)
 
 
@@ -151,14 +156,33 @@ class FlowLoop:
     def __post_init__(self) -> None:
         self.need = PeakHold(self.tcs.flow_hold_s, self.tcs.flow_fall_lpm_per_s)
 
-    def step(self, needed_lpm: float, measured_lpm: float | None, proven: int, now: float, least_pct: float) -> float:
-        """Return the speed in %, not under ``least_pct``; full while no pump is proven or the flow is not known."""
+    def step(
+        self,
+        needed_lpm: float,
+        measured_lpm: float | None,
+        proven: int,
+        now: float,
+        least_pct: float,
+        resistance: float = 1.0,
+        stands_pct: float | None = None,
+    ) -> float:
+        """Return the speed in %, not under ``least_pct``; full while no pump is proven or the flow is not known.
+
+        Args:
+            resistance: of the loop as it is now, as a multiple of the commissioned one.
+            stands_pct: speed of the pumps; while it is not what was asked, the flow tells nothing of the trim.
+        """
         target = self.need.step(needed_lpm, now)
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
         self.at = now
         if proven == 0 or measured_lpm is None:
             return 100.0
-        feed_forward = speed_for_flow_pct(self.tcs, target, proven)
+        feed_forward = speed_for_flow_pct(self.tcs, target, proven, resistance)
+        if (
+            stands_pct is not None
+            and abs(stands_pct - clamp(feed_forward + self.trim_pct, least_pct, 100.0)) > NEAR_PCT
+        ):
+            return clamp(feed_forward + self.trim_pct, least_pct, 100.0)
         inside = least_pct < feed_forward + self.trim_pct < 100.0
         error = target - measured_lpm
         if inside or error * self.trim_pct < 0:

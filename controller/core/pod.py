@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.core import duty, hunting, loops, modes
+from controller.core import duty, loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
 from controller.core.alarm_states import AlarmRow
 from controller.core.capacity import Cooling
 from controller.core.duty import Rotation
-from controller.core.interlocks import Output, Protection, Row
+from controller.core.fault_rows import DEVICE, Parts, fault_alarms, fault_rows, row_point
+from controller.core.interlocks import Output, Row
 from controller.core.points import Kind, Point, Value
-from controller.core.power import Power, Rack
+from controller.core.power import Power, Rack, branches_of
+from controller.core.protection import Protection
 from controller.core.slots import Setpoint
 
-COOLING_LOST_S = 1.0
 RESCUE_K_PER_S = 0.2  # rise of a temperature setpoint that the dew point has overtaken
 FLOW_SLEW_SHARE_PER_S = 0.01  # of the design flow
 SPEED_SLEW_PCT_PER_S = 1.0
@@ -25,6 +26,7 @@ VALVE_MIN_MOVE_PCT = 0.7  # less than the supply probes' last digit would move i
 PACE_S = 0.5
 PERMIT_NUMBERS = (("it_permit", "kW", 1.0), ("it_cap", "%", 0.5), ("seconds_to_trip", "s", 1.0))
 RACK_NUMBERS = (("chip_temp", "Cel", 0.5), ("flow_share", "%", 1.0))
+SPLIT_FLAGS = ("supply_temp_split", "return_temp_split", "fws_supply_temp_split", "it_power_split")
 RACK_FLAGS = ("limited", "shed", "flow_wrong")
 ALARM_NUMBERS = (
     ("alarms_standing", "{count}", 0.5),
@@ -109,6 +111,10 @@ class Pod:
     points: Mapping[str, Point]
     links: tuple[str, ...] = ()
 
+    @property
+    def rated_kw(self) -> float:
+        return sum(rack.rated_kw for rack in self.racks)
+
 
 def pod_points(pod: Pod) -> dict[str, Point]:
     """Return the points that the scan itself derives, and those that bus workers tell about buses and devices."""
@@ -121,10 +127,16 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("dew_point", "Cel", 0.1), ("dew_margin", "K", 0.1), ("supply_temp_sp", "Cel", 0.05),
         ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("racks_off", "{count}", 0.5),
         ("pumps_running", "{count}", 0.5), ("locked_out", "{count}", 0.5),
-        ("chillers_running", "{count}", 0.5),
+        ("chillers_running", "{count}", 0.5), ("loop_resistance", "%", 1.0),
         *PERMIT_NUMBERS,
     ]  # fmt: skip
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
+    for sensor in judged(pod):
+        device, _, name = sensor.partition(".")
+        points += [Point(device, f"{name}_suspect", Kind.FLAG, max_age_s=age)]
+    points += [Point(valve, "stuck", Kind.FLAG, max_age_s=age) for valve in _valves(pod)]
+    points += [Point(pod.tcs.valve, "no_effect", Kind.FLAG, max_age_s=age)]
+    points += [Point("pod", name, Kind.FLAG, max_age_s=age) for name in SPLIT_FLAGS]
     points += [Point("pod", "it_limit", Kind.TEXT, max_age_s=age)]
     for rack in pod.racks:
         own = (*PERMIT_NUMBERS, *RACK_NUMBERS)
@@ -143,6 +155,11 @@ def pod_points(pod: Pod) -> dict[str, Point]:
     points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
     machines = (*pod.tcs.pumps, *pod.fws.pumps, *pod.fws.chillers)
     points += [Point(machine, "duty_hours", Kind.NUMBER, "h", deadband=0.1) for machine in machines]
+    ever = float("inf")
+    points += [Point(DEVICE, r.id, Kind.FLAG, max_age_s=ever, description=r.cause) for r in interlock_rows(pod)]
+    points += [Point(DEVICE, "bypassed", Kind.FLAG, max_age_s=ever)]
+    for rack in pod.racks:
+        points += [Point(unit, "branch_heat", Kind.NUMBER, "%", deadband=1.0) for unit in branches_of(rack)]
     for bus in sorted(set(pod.device_bus.values())):
         points += [Point(bus, name, Kind.FLAG, max_age_s=float("inf")) for name in ("online", "lost")]
         points += [
@@ -164,26 +181,16 @@ def pod_points(pod: Pod) -> dict[str, Point]:
 
 
 def interlock_rows(pod: Pod) -> list[Row]:
-    protection = pod.protection
-    rows = [
-        Row("epo", "emergency power off", 0.0, trip=True),
-        Row("flow_lost", "TCS flow lost", protection.flow_lost_s, trip=True),
-        Row("pumps_lost", "all TCS pumps stopped", protection.pumps_lost_s, trip=True),
-        Row("supply_hot", "TCS supply too hot", protection.supply_temp_trip_s, trip=True),
-        Row("cooling_lost", "TCS flow below need", COOLING_LOST_S, trip=False),
-    ]
-    for rack in pod.racks:
-        leak_s = protection.rack_leak_confirm_s
-        name, asked = rack.name, f"isolation of {rack.name} asked for"
-        rows.append(Row(f"leak_{name}", f"leak in {name}", leak_s, trip=True, rack=name, isolates=True))
-        rows.append(Row(isolation_id(name), asked, 0.0, trip=True, rack=name, isolates=True))
-        rows.append(Row(f"flow_{name}", f"no flow in {name}", pod.cooling.rack_flow_lost_s, trip=True, rack=name))
-    return rows
+    return fault_rows(pod.protection, Parts(pod.tcs.pumps, pod.racks, pod.cooling.rack_flow_lost_s))
 
 
-def isolation_id(rack: str) -> str:
-    """Return the interlock row that takes ``rack`` off on request."""
-    return f"isolate_{rack}"
+def judged(pod: Pod) -> tuple[str, ...]:
+    """Return every sensor that is judged against others of its kind or against a model."""
+    return (*pod.tcs.supply_temps, *pod.tcs.return_temps, *pod.fws.supply_temps, pod.tcs.flow)
+
+
+def _valves(pod: Pod) -> tuple[str, ...]:
+    return (pod.tcs.valve, *(rack.valve for rack in pod.racks))
 
 
 def setpoint_rows(pod: Pod) -> list[Setpoint]:
@@ -229,6 +236,7 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             watched=pod.protection.watched,
             epo=pod.protection.epo,
             level_ok=pod.tcs.level_ok,
+            feeds_lost=(row_point("feed_lost"),),
             links={link: f"{LINK_DEVICE}{link}" for link in pod.links},
             sources={
                 "supply_temp": pod.tcs.supply_temps,
@@ -238,7 +246,48 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             },
         )
     )
-    return [*rows, *_authority_rows(), *_permit_rows(pod), *hunting.alarm_rows(), *duty.alarm_rows()]
+    return [
+        *rows,
+        *fault_alarms(interlock_rows(pod)),
+        *_authority_rows(),
+        *_permit_rows(pod),
+        *_sensor_rows(pod),
+        *_effect_rows(pod),
+        *_hunting_rows(),
+        *duty.alarm_rows(),
+    ]
+
+
+def _sensor_rows(pod: Pod) -> Iterable[AlarmRow]:
+    for sensor in judged(pod):
+        yield AlarmRow(
+            f"{sensor.replace('.', '_')}_suspect", f"{sensor}_suspect", "on", f"{sensor} can't be right", "medium",
+            "It is left out of the vote; one sensor less is there for the next failure.",
+            "Compare it with its partners; check its wiring; replace it. It is taken back when it agrees again.",
+        )  # fmt: skip
+    for flag, what in zip(SPLIT_FLAGS, ("TCS supply", "TCS return", "facility supply", "IT power"), strict=True):
+        yield AlarmRow(
+            f"pod_{flag}", f"pod.{flag}", "on", f"The {what} sensors that are left do not agree", "medium",
+            "The safer one counts; nobody can tell which of them is wrong.",
+            "Compare them with a meter of your own; replace the one that is wrong.",
+        )  # fmt: skip
+
+
+def _effect_rows(pod: Pod) -> Iterable[AlarmRow]:
+    for valve in _valves(pod):
+        yield AlarmRow(
+            f"{valve}_stuck", f"{valve}.stuck", "on", f"{valve} does not go where it is sent", "high",
+            "It stays where it is; IT power is capped to what can be cooled that way.",
+            "Check its supply and actuator; move it by hand; reset its own fault.",
+            unless=(f"{valve}.fault",), group="cooling",
+        )  # fmt: skip
+    valve = pod.tcs.valve
+    yield AlarmRow(
+        f"{valve}_no_effect", f"{valve}.no_effect", "on", f"{valve} does not do what it says", "high",
+        "Supply temperature is out of control; IT power is capped to what the exchanger really takes.",
+        "Check the stem and coupling of the valve, the facility water's flow, and the exchanger for fouling.",
+        group="cooling",
+    )  # fmt: skip
 
 
 def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
@@ -260,11 +309,21 @@ def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
             f"{name}_shed", f"{name}.shed", "on", f"{name} was put off: IT did not follow the power cap", "high",
             "Its jobs are lost; it comes back by itself when full power is allowed again.",
             "Find out why the cluster manager did not follow; clear what limits the cooling.",
+            unless=(row_point("air_high"), row_point("battery_reserve")),
         )  # fmt: skip
         yield AlarmRow(
             f"{name}_flow_wrong", f"{name}.flow_wrong", "on", f"The flow meter of {name} can't be right", "medium",
             "Its flow is taken from the main's meter less the other racks.", "Check or replace the meter.",
             on_delay_s=10.0,
+        )  # fmt: skip
+
+
+def _hunting_rows() -> Iterable[AlarmRow]:
+    for name, words, part in (("valve", "Heat exchanger valve", "valve"), ("pumps", "TCS pump speed", "drives")):
+        yield AlarmRow(
+            f"pod_{name}_hunting", f"pod.{name}_hunting", "on", f"{words} hunts", "low",
+            f"Temperature and flow swing at a steady load, and the {part} wear out.",
+            "Look for a part that sticks, air in the loop or a probe that lags; then for tuning that does not fit.",
         )  # fmt: skip
 
 

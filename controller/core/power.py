@@ -16,11 +16,13 @@ RACK_DEAD_KW = 1.0
 class Rack:
     """One rack: its outlets, meters, liquid valve, leak detectors and shed tier (3 is shed first, 0 never).
 
+    ``currents`` are those of each phase of its power units; a unit is the device they are read from.
     ``flow`` and ``outlet_temps`` are its own coolant meters; a rack without any shares what is measured in the main.
     """
 
     outlets: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
     power: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "kW"})
+    currents: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "A"})
     valve: str = field(metadata={"class": "valve"})
     flow: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "L/min"})
     outlet_temps: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "Cel"})
@@ -43,6 +45,14 @@ class Rack:
         return sum(values) if len(values) == len(self.power) else None
 
 
+def branches_of(rack: Rack) -> dict[str, list[str]]:
+    """Return the phase currents of ``rack`` by power unit; each unit hangs on a branch of its own."""
+    found: dict[str, list[str]] = {}
+    for point in rack.currents:
+        found.setdefault(point.split(".")[0], []).append(point)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class Power:
     """Meters of the pod's IT feeds, and how racks are put on."""
@@ -54,6 +64,11 @@ class Power:
 
 def it_power_kw(power: Power, racks: Sequence[Rack], image: Image) -> float | None:
     """Return the IT power in kW: the higher of the feeds' sum and the racks' sum; None if neither is whole."""
+    return max(it_power_sources(power, racks, image), default=None)
+
+
+def it_power_sources(power: Power, racks: Sequence[Rack], image: Image) -> list[float]:
+    """Return the feeds' sum and the racks' sum in kW, each only if it is whole."""
     feeds = image.numbers(power.feeds)
     by_rack = [rack.power_kw(image) for rack in racks]
     whole = []
@@ -61,7 +76,7 @@ def it_power_kw(power: Power, racks: Sequence[Rack], image: Image) -> float | No
         whole.append(sum(feeds))
     if by_rack and all(value is not None for value in by_rack):
         whole.append(sum(value for value in by_rack if value is not None))
-    return max(whole, default=None)
+    return whole
 
 
 @dataclass(slots=True)

@@ -51,6 +51,7 @@ class RunSequence:
     started_at: float = float("-inf")
     stopped_at: float = float("-inf")
     lost: Delay = field(default_factory=lambda: Delay(RUN_LOST_S))
+    faulty: bool = False  # failed by more than having stopped: it stays failed though it may run again
 
     def step(self, wanted: bool | None, now: float) -> list[Demand]:
         """Return the run command wanted now; None leaves the machine as it stands. ``observe`` comes first."""
@@ -73,8 +74,14 @@ class RunSequence:
 
     def reset(self, now: float) -> None:
         """Forget a failure, on the operator's order."""
+        self.faulty = False
         if self.state is RunState.FAILED:
             self._go(RunState.STOPPED, now)
+
+    def fail(self, now: float) -> None:
+        """Count no capacity on it any more, whatever it says of itself."""
+        self.faulty = True
+        self._go(RunState.FAILED, now)
 
     @property
     def proven(self) -> bool:
@@ -86,10 +93,11 @@ class RunSequence:
         running = image.flag(f"{self.device}.running", otherwise=False)
         fault = image.flag(f"{self.device}.fault", otherwise=False)
         lost = self.lost.step(running_known and not running and self.state is RunState.RUNNING, now)
-        if self.state is RunState.FAILED:
-            return
-        if fault:
+        self.faulty = self.faulty or fault
+        if self.faulty:
             self._go(RunState.FAILED, now)
+        elif self.state is RunState.FAILED and not running:
+            return
         elif not running_known:
             if self.state is not RunState.STARTING:
                 self._go(RunState.UNKNOWN, now)

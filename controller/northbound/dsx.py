@@ -331,9 +331,10 @@ class _Requests:
             if now - self._isolated_at < ISOLATIONS_SPACING_S and not self._wet(rack):
                 continue
             self._isolated_at = now
-            done = {(rack, other) for other in ISOLATIONS}
+            whole = (rack, ISOLATIONS[0]) in self._asked
+            done = {(rack, other) for other in ISOLATIONS} if whole else {key}
             self._sent |= done & self._asked.keys()
-            commands.append(self._command(writer, "isolate", rack, now, reason=kind))
+            commands.append(self._command(writer, "isolate" if whole else "isolate_power", rack, now, reason=kind))
         return commands
 
     def answered(self, outcomes: Sequence[Outcome]) -> None:
@@ -371,7 +372,7 @@ class _Requests:
     def _wet(self, rack: str) -> bool:
         if self._snapshot is None:
             return False
-        return any(row.endswith(f"leak_{rack}") for row in self._snapshot.view.acting)
+        return any(row in (f"wet_{rack}", f"leak_{rack}") for row in self._snapshot.view.acting)
 
 
 def _point(tag: Tag) -> _Point:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from controller.config.plan import DevicePlan, Plan
@@ -18,8 +19,11 @@ from hil.devices.machines import (
 from hil.devices.power import OUTLET_NAME, Battery, Meter, Pdu
 from hil.devices.sensing import LeakPanel, RemoteIo, RoomSensor
 from hil.plant.plant import WATER_SHARE, Layout, Plant
+from hil.plant.reservoir import LEAK_AT_KPA
 from hil.plant.thermal import diverted
 from hil.record import Record
+
+SHUT = 0.01  # a valve that stands no wider than this lets nothing run out
 
 
 def split(point: str) -> tuple[str, str]:
@@ -122,11 +126,19 @@ def _racks(plan: Plan, plant: Plant, record: Record) -> dict[str, Behaviour]:
 
 
 def _rack_valve(plant: Plant, number: int) -> Positioner:
+    """The valve sits in the supply of its rack: what runs out of the rack has gone through its meter."""
     rack = plant.racks[number]
+
+    def flow_lpm() -> float:
+        if not plant.loop.rack_flows:
+            return 0.0
+        leak = rack.leak_lps * math.sqrt(plant.loop.head / LEAK_AT_KPA) if plant.level_litres > 0 else 0.0
+        return 60 * (plant.loop.rack_flows[number] + (leak if rack.valve.position > SHUT else 0.0))
+
     return Positioner(
         rack.valve,
         RACK_VALVE_NOMINAL_LPM,
-        lambda: 60 * plant.loop.rack_flows[number] if plant.loop.rack_flows else 0.0,
+        flow_lpm,
         lambda: plant.supply.outlet,
         lambda: rack.water.outlet,
     )

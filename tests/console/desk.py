@@ -25,6 +25,7 @@ NUMBERS: Mapping[str, float] = {
     "humidity": 45.0,
     "speed": 71.5,
     "position": 100.0,
+    "position_cmd": 100.0,
     "power": 60.0,
 }
 

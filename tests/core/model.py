@@ -24,6 +24,7 @@ SCAN_S = 0.2
 POLL_SCANS = 5  # unchanged values are seen once a second
 RUN_DELAY_S = 1.0
 RACK_KW = 78.0
+PUMP_KW = 7.0  # of one pump at full speed
 
 
 @functools.cache
@@ -84,6 +85,10 @@ class PodModel:
         self.values |= dict.fromkeys(room.humidities, 45.0)
         self.values |= dict.fromkeys(self.plan.pod.fws.supply_temps, 20.0)
         self.values |= {f"{rack.valve}.position": 100.0 for rack in self.plan.pod.racks}
+        limits = self.plan.pod.protection
+        self.values |= dict.fromkeys((*limits.level, *limits.battery_soc), 90.0)
+        self.values |= dict.fromkeys(limits.discharge_pressure, 300.0)
+        self.values |= dict.fromkeys(limits.fws_flow, 1600.0)
 
     def write(self, point: str, value: Value) -> None:
         if self.values.get(point) != value:
@@ -105,6 +110,7 @@ class PodModel:
         for pump in (*pod.tcs.pumps, *pod.fws.pumps):
             running = self.values[f"{pump}.running"]
             self.values[f"{pump}.speed"] = float(self.values[f"{pump}.speed_cmd"]) if running else 0.0
+            self.values[f"{pump}.power"] = PUMP_KW * (float(self.values[f"{pump}.speed"]) / 100) ** 3
         speeds = [float(self.values[f"{pump}.speed"]) for pump in pod.tcs.pumps if self.values[f"{pump}.running"]]
         self.values[pod.tcs.flow] = self.flow_factor * flow_lpm(pod.tcs, speeds)
         for rack in pod.racks:
