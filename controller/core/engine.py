@@ -33,6 +33,7 @@ from controller.core.slots import Array, Lock
 URGENT_FLOW_PCT = 85.0  # of the need that pumps can have followed: with less they run up as fast as drives may
 HOUR_S = 3600.0
 REACHABLE_SHARE = 0.5  # of the pumps' own ramp: how fast protection expects the flow to follow a rising need
+GENTLE_S = 10.0  # after a take-over, in which outputs move slowly
 TAKE_OVER_S = 30.0  # after taking over running equipment nothing is stopped for so long
 
 
@@ -248,6 +249,7 @@ class Engine:
         self.was_starting = transition.dest == modes.COOLING_LOST and transition.source == "STARTUP.energise"
         if transition.source == modes.OFF and transition.dest in modes.LIVE:
             self.no_stop_until = transition.at + TAKE_OVER_S
+            self.gate.gentle_until = transition.at + GENTLE_S
             self.primary.adopt()
 
     def _demands(self, image: Image, now: float) -> Iterable[Demand]:

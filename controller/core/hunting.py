@@ -21,18 +21,19 @@ class Turns:
 
     times: deque[float] = field(default_factory=lambda: deque(maxlen=TURNS))
     extreme: float | None = None
-    rising: bool = False
+    rising: bool | None = None
 
     def step(self, output_pct: float, now: float) -> bool:
         """Return whether it hunts."""
         if self.extreme is None:
             self.extreme = output_pct
-        ahead = output_pct > self.extreme if self.rising else output_pct < self.extreme
-        if ahead:
+        moved = output_pct - self.extreme
+        if self.rising is not None and (moved > 0) is self.rising:
             self.extreme = output_pct
-        elif abs(output_pct - self.extreme) >= TURN_PCT:
-            self.extreme, self.rising = output_pct, not self.rising
-            self.times.append(now)
+        elif abs(moved) >= TURN_PCT:
+            if self.rising is not None:
+                self.times.append(now)
+            self.extreme, self.rising = output_pct, moved > 0
         while self.times and now - self.times[0] > WINDOW_S:
             self.times.popleft()
         return len(self.times) == TURNS

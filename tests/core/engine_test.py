@@ -224,7 +224,7 @@ def test_controlled_shutdown_ends_in_off_with_everything_stopped() -> None:
     assert rig.mode == "COOLDOWN"
     rig.run_until("OFF", 1900)
     rig.run(20)
-    for machine in (*rig.engine.pumps, *rig.engine.fws_pumps):
+    for machine in (*rig.engine.pumps, *rig.engine.primary.pumps):
         assert not rig.model.values[f"{machine.device}.running"], machine.device
     off_at = {point: at for at, point, value in rig.model.log if value is False}
     last_outlet = max(at for point, at in off_at.items() if ".outlet_" in point)
