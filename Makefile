@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: venv demo report hil hil-all test check docs bench lock clean
+.PHONY: venv demo report hil hil-all test check docs sim bench lock clean
 
 venv: $(STAMP)
 
@@ -54,6 +54,12 @@ docs: $(STAMP)
 # make bench QUICK=1             fewer repetitions; writes no page
 bench: $(STAMP)
 	$(BIN)/python -m hil.bench $(or $(ONLY),all) $(if $(RESUME),--resume) $(if $(QUICK),--quick,--write docs/performance.md)
+
+# make sim                              20 runs of 30 minutes: the whole engine against faults drawn from a seed
+# make sim RUNS=200 MINUTES=30 SEED=1   what the release needs; LOG=1 adds a row to docs/simulation.md
+# make sim SEED=17 RUNS=1               one run again, to the bit
+sim: $(STAMP)
+	$(BIN)/python -m tests.sim --runs $(or $(RUNS),20) --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) $(if $(LOG),--log)
 
 # Needs pip-tools; run it by hand after changing the dependencies in pyproject.toml.
 lock:
