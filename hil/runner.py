@@ -193,6 +193,8 @@ class Bench:
                 deadline = time.monotonic()
             await asyncio.sleep(deadline - time.monotonic())
             self.plant.step()
+            for emulator in self.emulators.values():
+                emulator.tick()
             watch.look()
             self.on_step()
 

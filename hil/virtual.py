@@ -111,9 +111,7 @@ class VirtualStage(Stage):
             self.plant.step()
         self._scans += 1
         for emulator in self.emulators.values():
-            tick = getattr(emulator, "tick", None)
-            if tick is not None:
-                tick()
+            emulator.tick()
         self.watch.look()
         if self._scans % self.sample_every == 0:
             self.recorder.sample(self.now)

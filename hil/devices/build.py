@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from controller.config.plan import DevicePlan, Plan
 from controller.core.power import Rack as RackPlan
-from hil.devices.emulator import Behaviour, Constant, Emulator
+from hil.devices.emulator import Behaviour, Emulator
 from hil.devices.machines import ENERGY_VALVE_NOMINAL_LPM, RACK_VALVE_NOMINAL_LPM, ChillerCard, Positioner, Pump
 from hil.devices.power import OUTLET_NAME, Battery, Meter, Pdu
 from hil.devices.sensing import LeakPanel, RemoteIo, RoomSensor
@@ -41,7 +41,7 @@ def emulators_of(plan: Plan, plant: Plant, record: Record) -> dict[str, Emulator
 
 
 def _behaviour(device: DevicePlan, behaviours: Mapping[str, Behaviour]) -> Behaviour:
-    fixed: Behaviour = Battery() if device.profile.device_class == "battery" else Constant()
+    fixed: Behaviour = Battery() if device.profile.device_class == "battery" else Behaviour()
     return behaviours.get(device.name, fixed)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from controller.core.points import Value
-from hil.devices.emulator import Written
+from hil.devices.emulator import Behaviour, Written
 from hil.plant.plant import Rack
 from hil.record import OUTLET, Record
 
@@ -51,10 +51,11 @@ def phase_values(total_kw: float, kwh: float) -> dict[str, Value]:
 
 
 @dataclass(slots=True)
-class Pdu:
+class Pdu(Behaviour):
     """A rack power unit on one three-phase feed; ``wiring`` leads from its outlet numbers to the rack's outlets.
 
-    The power and current of an outlet are those of its first phase, a third of what the outlet carries.
+    The power and current of an outlet are those of its first phase, a third of what the outlet carries. Its relays are
+    bistable: a restart of its controller does not move them.
     """
 
     name: str
@@ -101,33 +102,24 @@ class Pdu:
 
 
 @dataclass(slots=True)
-class Meter:
+class Meter(Behaviour):
     """A feed's meter."""
 
     power_kw: Callable[[], float]
     energy_kwh: Callable[[], float]
-
-    def initial(self) -> Mapping[str, Value]:
-        return {}
-
-    def written(self, write: Written) -> None:
-        """A meter has no outputs."""
 
     def values(self) -> Mapping[str, Value]:
         return phase_values(self.power_kw(), self.energy_kwh())
 
 
 @dataclass(slots=True)
-class Battery:
+class Battery(Behaviour):
     """A full enough battery that does nothing; settings are kept as written."""
 
     soc_pct: float = 80.0
 
     def initial(self) -> Mapping[str, Value]:
         return {"max_discharge_power": 5.0, "max_charge_current": 100.0, "max_feed_in_power": 5.0}
-
-    def written(self, write: Written) -> None:
-        """The registers keep it."""
 
     def values(self) -> Mapping[str, Value]:
         return {"soc": self.soc_pct, "power": 0.0, "current": 0.0, "state": 0}

@@ -6,24 +6,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from controller.core.points import Value
-from hil.devices.emulator import Written
+from hil.devices.emulator import Behaviour
 from hil.plant.plant import Plant
 
 WET = 0.5
 
 
 @dataclass(slots=True)
-class RoomSensor:
+class RoomSensor(Behaviour):
     """Temperature and humidity at one place of the room."""
 
     temperature_c: Callable[[], float]
     humidity_pct: Callable[[float], float]
-
-    def initial(self) -> Mapping[str, Value]:
-        return {}
-
-    def written(self, write: Written) -> None:
-        """A sensor has no outputs."""
 
     def values(self) -> Mapping[str, Value]:
         temperature = self.temperature_c()
@@ -31,7 +25,7 @@ class RoomSensor:
 
 
 @dataclass(slots=True)
-class LeakPanel:
+class LeakPanel(Behaviour):
     """Contacts of leak detectors: each closes while one of its ropes is wet.
 
     Attributes:
@@ -44,9 +38,6 @@ class LeakPanel:
     def initial(self) -> Mapping[str, Value]:
         return self.values()
 
-    def written(self, write: Written) -> None:
-        """A panel has no outputs."""
-
     def values(self) -> Mapping[str, Value]:
         sensors = self.plant.sensors
         return {
@@ -56,16 +47,13 @@ class LeakPanel:
 
 
 @dataclass(slots=True)
-class RemoteIo:
+class RemoteIo(Behaviour):
     """Channels named as the plant's sensors are, and contacts; the rest of the module is constant."""
 
     plant: Plant
 
     def initial(self) -> Mapping[str, Value]:
         return self.values()
-
-    def written(self, write: Written) -> None:
-        """Outputs of this module lead nowhere yet."""
 
     def values(self) -> Mapping[str, Value]:
         measured: dict[str, Value] = {name: sensor.value for name, sensor in self.plant.sensors.items()}

@@ -171,11 +171,11 @@ def code(emulator: Emulator, table: str, address: int, count: int) -> int:
 
 def test_reads_are_bounded_by_map_and_size(emulators: dict[str, Emulator]) -> None:
     pump, valve, meter = emulators["pump_1"], emulators["rack_valve_1"], emulators["meter_a"]
-    assert code(pump, "holding", 50200, 1) == 2
-    assert code(pump, "input", 0, 1) == 2
-    assert code(pump, "holding", 50199, 3) == 3
-    assert code(meter, "input", 53, 1) == 2, "half of a float"
-    assert code(meter, "input", 0, 1) == 2, "half of a float"
+    assert code(pump, "holding", 50200, 1) == 64, "this maker's own code for a parameter that is not there"
+    assert code(pump, "input", 0, 1) == 64
+    assert code(pump, "holding", 50199, 3) == 2, "and of a request over its limits"
+    assert code(meter, "input", 53, 2) == 2, "half of a float"
+    assert code(meter, "input", 0, 1) == 3, "this meter refuses an odd number of registers"
     assert len(valve.read("holding", 0, 10)) == 10, "a small hole that the valve bears"
     assert code(valve, "holding", 200, 1) == 2
 
