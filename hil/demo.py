@@ -25,6 +25,7 @@ from hil.procedures.run import add_commands as add_procedure_commands
 from hil.report import add_commands as add_report_commands
 from hil.runner import REFERENCE_POD, STOP_MAX_S, Bench
 from hil.runs import add_commands as add_run_commands
+from hil.serve import add_commands as add_serve_commands
 from hil.wire.tcp import LOOPBACK
 
 TABLE_PERIOD_S = 1.0
@@ -74,6 +75,7 @@ def command_line() -> argparse.ArgumentParser:
     add_report_commands(commands)
     add_run_commands(commands)
     add_procedure_commands(commands)
+    add_serve_commands(commands)
     return parser
 
 

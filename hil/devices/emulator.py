@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from controller.config.plan import DevicePlan
 from controller.config.profile import Row
@@ -36,6 +37,18 @@ class Written:
     value: Value | None
 
 
+class Channel(Protocol):
+    """A transmitter of the plant; hil/plant/README.md lists its modes."""
+
+    @property
+    def mode(self) -> str:
+        """Return how it fails."""
+
+    @property
+    def value(self) -> float:
+        """Return what it shows."""
+
+
 class Behaviour:
     """What moves a device's registers. This one moves nothing: what is written is kept, and nothing follows."""
 
@@ -48,6 +61,10 @@ class Behaviour:
 
         A number that is NaN shows as the register's way to say that there is no value.
         """
+        return {}
+
+    def channels(self) -> Mapping[str, Channel]:
+        """Return the transmitter behind each point that shows one: some of its faults live on the wire."""
         return {}
 
     def written(self, write: Written) -> None:
@@ -96,6 +113,7 @@ class Emulator:
         self._order: tuple[str, ...] = ()
         self._sharers = self._flags_in_words()
         self._spoilt: dict[str, tuple[str, list[int]]] = {}
+        self._channels = {name: one for name, one in behaviour.channels().items() if name in self.rows}
         self._overlay: dict[str, Bank] = {}
         self._late: deque[tuple[float, str, int, Sequence[int]]] = deque()
         self._boots_at: float | None = None
@@ -190,7 +208,20 @@ class Emulator:
         if now - self._refreshed < REFRESH_S:
             return
         self._refreshed = now
-        values = {**self.behaviour.values(), **self.forced}
+        values, swapped = dict(self.behaviour.values()), list[str]()
+        for name, channel in self._channels.items():
+            mode = channel.mode
+            if mode == "dropout":
+                values[name] = math.nan
+            elif mode == "word_swap":
+                swapped.append(name)
+        values |= self.forced
+        self._show(values)
+        if self._spoilt or swapped or self._overlay:
+            self._lay_over({**dict.fromkeys(swapped, ("swapped", [])), **self._spoilt})
+
+    def _show(self, values: Mapping[str, Value]) -> None:
+        """Lay down what has changed; flags after the whole words that they share."""
         if len(values) != len(self._order) or any(name not in values for name in self._order):
             self._order = tuple(sorted(values, key=self._is_flag))
         shown, again = self._shown, set[str]()
@@ -200,8 +231,6 @@ class Emulator:
                 self._put(name, value)
                 shown[name] = value
                 again.update(self._sharers.get(name, ()))
-        if self._spoilt:
-            self._lay_over()
 
     def _is_flag(self, name: str) -> bool:
         return name in self.rows and self.rows[name].kind is Kind.FLAG
@@ -219,9 +248,9 @@ class Emulator:
             if (flags := words.get((row.table, address)))
         }
 
-    def _lay_over(self) -> None:
+    def _lay_over(self, rubbish: Mapping[str, tuple[str, list[int]]]) -> None:
         self._overlay = {}
-        for name, (how, stuck) in self._spoilt.items():
+        for name, (how, stuck) in rubbish.items():
             row = self.rows[name]
             bank, addresses = self.banks[row.table], range(row.address, row.address + row.value_words)
             words = stuck if how == "stuck" else spoilt(row, [bank[at] for at in addresses], how)
@@ -247,7 +276,7 @@ class Emulator:
             if self.quirks.hole_word is None or not words:
                 raise ModbusFault(self.quirks.hole_code)
             seen = [self.quirks.hole_word if word is None else word for word in seen]
-        if self._spoilt:
+        if self._overlay:
             over = self._overlay.get(table, {})
             seen = [over.get(at, word) for at, word in zip(range(address, address + count), seen, strict=True)]
         return seen  # type: ignore[return-value]  # no None is left

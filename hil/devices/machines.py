@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from controller.core.points import Value
-from hil.devices.emulator import Behaviour, Written
+from hil.devices.emulator import Behaviour, Channel, Written
 from hil.plant.facility import LEAST_LOAD, Chiller
 from hil.plant.hydraulics import Drive, Valve
 from hil.plant.thermal import WATER
@@ -120,6 +120,10 @@ class Positioner(Behaviour):
     flow_lpm: Callable[[], float]
     inlet_c: Callable[[], float]
     outlet_c: Callable[[], float]
+    wired: Mapping[str, Channel] = field(default_factory=dict)
+
+    def channels(self) -> Mapping[str, Channel]:
+        return self.wired
 
     def initial(self) -> Mapping[str, Value]:
         return {"position_cmd": 100 * self.valve.command, "position": 100 * self.valve.position}
@@ -135,8 +139,8 @@ class Positioner(Behaviour):
     def values(self) -> Mapping[str, Value]:
         flow, inlet, outlet = self.flow_lpm(), self.inlet_c(), self.outlet_c()
         return {
-            "position": 100 * self.valve.position,
-            "fault": self.valve.jammed and abs(self.valve.command - self.valve.position) > AT_REFERENCE,
+            "position": 100 * self.valve.feedback,
+            "fault": self.valve.jammed and abs(self.valve.command - self.valve.feedback) > AT_REFERENCE,
             "flow": flow,
             "relative_flow": 100 * flow / self.nominal_lpm,
             "remote_temp": outlet,
