@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import dataclass
+from functools import cache
 
 from controller.config.plan import DevicePlan, PointPlan
 from controller.config.profile import Profile
@@ -19,6 +21,7 @@ from hil.record import Record
 
 ONE_RACK = ((0, 0, 0, 0, 1, 1, 1, 1),)
 LOAD = 0.6
+AT_REST_S = 30.0  # after which the pump has coasted out
 BUS = "alone"
 CDU_CHANNELS = {"supply_temp": "supply_temp_1", "return_temp": "return_temp_1", "flow": "tcs_flow"}
 ROOM_CHANNELS = {"temperature": "room_temp_1", "humidity": "room_humidity_1"}
@@ -43,18 +46,26 @@ class Alone:
 
 def alone(profile: Profile, unit: int = 1, seed: int = 1, clock: Callable[[], float] = time.monotonic) -> Alone:
     """Return a device of ``profile`` as it is after power came on, its machine at rest in a pod that runs."""
+    plant = deepcopy(_settled(seed))
+    record = Record(clock)
+    return Alone(Emulator(device_plan(profile, unit), _behaviour(profile, plant, record), record, clock), plant)
+
+
+@cache
+def _settled(seed: int) -> Plant:
     plant = settled(Layout(ONE_RACK), load=LOAD, seed=seed)
     plant.tcs_pumps[0].run, plant.facility.chillers[0].run = False, False
-    record = Record(clock)
-    plan = DevicePlan(profile.name, profile, BUS, unit, "", tuple(_points(profile)))
-    return Alone(Emulator(plan, _behaviour(profile, plant, record), record, clock), plant)
+    plant.advance(AT_REST_S)
+    return plant
 
 
-def _points(profile: Profile) -> list[PointPlan]:
-    return [
+def device_plan(profile: Profile, unit: int = 1) -> DevicePlan:
+    """Return the plan of a device that belongs to no enclosure, with its profile's own points."""
+    points = [
         PointPlan(Point(profile.name, name, row.kind, row.unit, readable=row.access != "w"), row, None)
         for name, row in profile.rows.items()
     ]
+    return DevicePlan(profile.name, profile, BUS, unit, "", tuple(points))
 
 
 def _behaviour(profile: Profile, plant: Plant, record: Record) -> Behaviour:

@@ -14,7 +14,7 @@ from controller.config.plan import DevicePlan
 from controller.config.profile import Row
 from controller.core.points import Kind, Value
 from hil.devices.defaults import default
-from hil.devices.encoder import Bank, exponent_for, meaning, place, spoilt, told
+from hil.devices.encoder import Bank, exponent_for, meaning, packed, place, place_bits, spoilt, told
 from hil.devices.faults import DeviceFaults
 from hil.devices.quirks import QUIRKS, STANDARD
 from hil.devices.watch import BusWatch
@@ -180,15 +180,10 @@ class Emulator:
     @staticmethod
     def _put_nothing(row: Row, bank: Bank) -> None:
         """Put what the device sends in place of a value it hasn't got: its sentinel, else all ones, of a float NaN."""
-        way = "nan" if row.type.startswith("float") else "ffff"
-        words = spoilt(row, [0] * row.value_words, way)
-        if row.sentinels and row.kind is Kind.NUMBER and way == "ffff":
-            plain = row.model_copy(update={"scale": 1.0, "offset": 0.0, "scale_from": None, "field": None})
-            pattern = row.sentinels[0] % (1 << 16 * row.value_words)
-            if row.type.startswith("int") or pattern == row.sentinels[0]:
-                place(bank, plain, float(row.sentinels[0]))
-                return
-        bank.update(zip(range(row.address, row.address + len(words)), words, strict=True))
+        if row.type.startswith("float"):
+            place_bits(bank, row, packed(row, math.nan))
+        else:
+            place_bits(bank, row, row.sentinels[0] if row.sentinels else -1)
 
     @staticmethod
     def _kept_in_range(row: Row, value: Value) -> Value:

@@ -48,12 +48,15 @@ def place(bank: Bank, row: Row, value: Value) -> None:
         _place_text(bank, row, str(value))
     else:
         exponent = 0 if row.scale_from is None else signed(bank.get(row.scale_from, 0), 2)
-        whole = _whole(row, value, exponent)
-        at = range(address, address + row.value_words)
-        former = gathered(row, [bank.get(register, 0) for register in at])
-        mask, shift = told(row)
-        whole = former & ~mask | whole << shift & mask
-        bank.update(zip(at, dealt(row, whole), strict=True))
+        place_bits(bank, row, _whole(row, value, exponent))
+
+
+def place_bits(bank: Bank, row: Row, bits: int) -> None:
+    """Put the bits of a value into its registers, and leave others' bits alone."""
+    at = range(row.address, row.address + row.value_words)
+    former = gathered(row, [bank.get(register, 0) for register in at])
+    mask, shift = told(row)
+    bank.update(zip(at, dealt(row, former & ~mask | bits << shift & mask), strict=True))
 
 
 def words_of(row: Row, value: Value) -> list[int]:
