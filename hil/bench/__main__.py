@@ -15,6 +15,7 @@ from hil.bench import (
     dsx_conformance,
     fleet,
     fuzz_replies,
+    line_timing,
     plant_speed,
     poll_cost,
     publish_cost,
@@ -34,6 +35,7 @@ Measure = Callable[[bool], Iterable[Result]]
 MODULES: tuple[ModuleType, ...] = (
     rtu_utilisation,
     rtu_map,
+    line_timing,
     poll_cost,
     publish_cost,
     fleet,
