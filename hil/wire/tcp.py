@@ -46,6 +46,11 @@ class Server:
             connection.abort()
         await self._server.wait_closed()
         self._server = None
+        await asyncio.sleep(0)  # the connections' ends come with the loop's next turn
+
+    @property
+    def listening(self) -> bool:
+        return self._server is not None and self._server.is_serving()
 
     async def unplug(self) -> None:
         await self.stop()
@@ -81,6 +86,8 @@ class Connection(asyncio.Protocol):
             self.reset()
             return
         self.server.connections.add(self)
+        if not self.server.listening:  # accepted in the moment of stopping
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the protocol's signature
         self.transport = None
