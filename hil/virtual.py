@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from controller.config.plan import Plan
 from controller.core.engine import Effects, Engine
@@ -190,7 +190,7 @@ class VirtualStage(Stage):
     def publish(self, messages: Iterable[tuple[str, bytes, bool]]) -> None:
         raise NotImplementedError("there is no broker in virtual time")
 
-    async def __aenter__(self) -> VirtualStage:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
