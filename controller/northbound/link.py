@@ -46,6 +46,7 @@ INCOMING_MAX: Final = 1024
 # Without it the last small packet of each window waits for the broker's delayed receipt: 100 messages a second.
 NO_DELAY: Final = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 WINDOW: Final = 8  # publishes that wait for the broker's receipt at a time
+BACKLOG_WINDOW: Final = 32  # the same of late telemetry, which is deleted by one write to the disk for all of them
 REFUSED: Final = 0x80  # reason codes from here on are refusals
 STATUS_REPEAT_S: Final = 10.0
 IDLE_S: Final = 1.0  # how long the pump waits for news before it looks again
@@ -410,7 +411,7 @@ class Link:
         loop = asyncio.get_running_loop()
         if not outbox.telemetry_waits or loop.time() < self._pace_at:
             return False
-        taken = await outbox.take(WINDOW, journal=False)
+        taken = await outbox.take(BACKLOG_WINDOW, journal=False)
         per_s = self._settings.outbox.drain_per_s if self._settings.outbox else WINDOW
         self._pace_at = loop.time() + len(taken) / per_s
         late = [self._publisher.late(held.message) for held in taken]

@@ -10,11 +10,13 @@ from pathlib import Path
 from types import ModuleType
 
 from hil.bench import (
+    broker_kills,
     command_fuzz,
     dead_units,
     dsx_conformance,
     fleet,
     fuzz_replies,
+    outage,
     plant_speed,
     poll_cost,
     publish_cost,
@@ -45,7 +47,9 @@ MODULES: tuple[ModuleType, ...] = (
     tcp_rate,
     plant_speed,
     fuzz_replies,
+    broker_kills,
     command_fuzz,
+    outage,
 )
 # Taken only when named: their ten minutes change little from day to day.
 ALONE = {fuzz_replies.NAME, dsx_conformance.NAME}
