@@ -11,7 +11,7 @@ import contextlib
 import random
 import socket
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -37,6 +37,7 @@ AIOMQTT_TIMEOUT: Final = "Operation timed out"
 UNSUPPORTED_VERSION: Final = 0x84  # paho turns code 1 of an MQTT 3.1.1 broker into this one of MQTT 5
 CONNECT_S: Final = 10.0
 CONNECT_POLL_S: Final = 0.05
+PREPARE_S: Final = 5.0  # how long a disk that hangs may hold up a connection
 ECHO_S: Final = 5.0
 FAREWELL_S: Final = 2.0
 BACK_OFF_S: Final = (1.0, 60.0)
@@ -69,6 +70,7 @@ class Link:
         outbox: keeps the journal until the broker has it, and telemetry while there is no connection.
         credentials: directory of keys, certificates and passwords.
         clock: for the times in wills and farewells.
+        prepare: awaited between the making of a will and the connection that carries it, PREPARE_S at most.
         logger: one line is said when the link is lost, one when it is back.
 
     Attributes:
@@ -89,6 +91,7 @@ class Link:
         outbox: Outbox | None = None,
         credentials: Path | None = None,
         clock: Clock | None = None,
+        prepare: Callable[[], Awaitable[object]] | None = None,
         logger: Any = None,
         queue_max: int = QUEUE_MAX,
         delay: Callable[[float], float] = full_jitter,
@@ -99,6 +102,7 @@ class Link:
         self.outbox = outbox
         self._credentials = credentials
         self._clock = clock or SystemClock()
+        self._prepare = prepare
         self._log = logger or structlog.get_logger()
         self._queue_max = queue_max
         self._delay = delay
@@ -239,8 +243,10 @@ class Link:
                     await asyncio.wait_for(self._closing.wait(), self._delay(ceiling))
 
     async def _connection(self) -> None:
-        self._will = self._publisher.will(self._clock.wall_ms())
-        self._heard = Heard()
+        self._will, self._heard = self._publisher.will(self._clock.wall_ms()), Heard()
+        if self._prepare:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._prepare(), PREPARE_S)
         client = await self._client(self._will)
         await self._enter(client)
         orderly = False
