@@ -1,7 +1,7 @@
 """The reference pod and pictures of it, as the tests of the northbound room have them.
 
-With ``PODKEEPER_PEERS=required`` a test that would skip for want of a peer or a contract fails instead: a run that is to
-prove conformance must not pass by leaving out what it can't do.
+With ``PODKEEPER_PEERS=required`` a test that would skip for want of a peer or a contract fails instead: a run that is
+to prove conformance must not pass by leaving out what it can't do.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ REQUIRED = os.environ.get("PODKEEPER_PEERS") == "required"
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:  # noqa: ARG001
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Turn a skip into a failure where peers are required."""
     report = yield
     if REQUIRED and report.skipped and not hasattr(report, "wasxfail"):
