@@ -44,6 +44,7 @@ BACK_OFF_S: Final = (1.0, 60.0)
 STEADY_S: Final = 30.0  # a connection that stood this long starts the back-off anew
 QUEUE_MAX: Final = 4096  # messages; several times the topics of a large pod
 INCOMING_MAX: Final = 1024
+INCOMING_BYTES_MAX: Final = 65_536  # of one message; the rest is cut off, and every publisher refuses what is so long
 # Without it the last small packet of each window waits for the broker's delayed receipt: 100 messages a second.
 NO_DELAY: Final = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 WINDOW: Final = 8  # publishes that wait for the broker's receipt at a time
@@ -124,10 +125,9 @@ class Link:
         self._losses: deque[tuple[float, int]] = deque()
         self.connected = False
         self.echoed = True
-        self.protocol = ""
         self.published = self.dropped = self.denied = self.connects = 0
         self.cause: Cause = ""
-        self.last_error = ""
+        self.protocol = self.last_error = ""
 
     def scan(self, snapshot: Snapshot, now: float) -> list[Command]:
         """Let the publisher see one scan; return the commands that came in. Never waits."""
@@ -359,7 +359,7 @@ class Link:
         repeated = float("-inf")
         loop = asyncio.get_running_loop()
         async for message in client.messages:
-            topic, payload = message.topic.value, bytes(message.payload or b"")
+            topic, payload = message.topic.value, bytes(message.payload or b"")[:INCOMING_BYTES_MAX]
             if topic != status:
                 if len(self._inbox) >= INCOMING_MAX:
                     self.dropped += 1
