@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 
 import websockets
-from amqtt.adapters import WebSocketsReader, WebSocketsWriter
+from amqtt.adapters import StreamReaderAdapter, StreamWriterAdapter, WebSocketsReader, WebSocketsWriter
 from amqtt.broker import Broker as Amqtt
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
 from hil.wire.tcp import LOOPBACK
 
-LISTENER, PAGES = "default", "pages"
+LISTENER = "default"
 PLUGINS = {"amqtt.plugins.authentication.AnonymousAuthPlugin": {"allow_anonymous": True}}
 MESSAGE_BYTES_MAX = 65_536
 
@@ -29,6 +31,8 @@ class Broker:
 
     def __init__(self) -> None:
         self._broker: Amqtt | None = None
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
         self._websocket: Server | None = None
 
     async def start(self, port: int = 0) -> int:
@@ -37,16 +41,24 @@ class Broker:
             logging.getLogger(name).setLevel(logging.ERROR)
         logging.getLogger("amqtt.broker").addFilter(_not_a_page_gone)
         self._broker = Amqtt(
-            {
-                "listeners": {
-                    LISTENER: {"type": "tcp", "bind": f"{LOOPBACK}:{port}"},
-                    PAGES: {"type": "external", "bind": f"{LOOPBACK}:0"},
-                },
-                "plugins": PLUGINS,
-            }
+            {"listeners": {LISTENER: {"type": "external", "bind": f"{LOOPBACK}:{port}"}}, "plugins": PLUGINS}
         )
         await self._broker.start()
-        return self._port()
+        self._server = await asyncio.start_server(self._connected, LOOPBACK, port)
+        taken: int = self._server.sockets[0].getsockname()[1]
+        return taken
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Hand a connection to the broker, and end it when the broker is through with it or is stopped."""
+        if self._broker is None:
+            writer.transport.abort()
+            return
+        self._writers.add(writer)
+        try:
+            await self._broker.external_connected(StreamReaderAdapter(reader), StreamWriterAdapter(writer), LISTENER)
+        finally:
+            self._writers.discard(writer)
+            writer.transport.abort()
 
     async def open_websocket(self, origins: Sequence[str]) -> int:
         """Let pages of ``origins``, and no other site's, connect by websocket; return the port."""
@@ -60,19 +72,22 @@ class Broker:
 
     async def _page_connected(self, connection: ServerConnection) -> None:
         assert self._broker is not None
-        await self._broker.external_connected(WebSocketsReader(connection), WebSocketsWriter(connection), PAGES)
-
-    def _port(self) -> int:
-        assert self._broker is not None
-        server = self._broker._servers[LISTENER].instance
-        port: int = server.sockets[0].getsockname()[1]
-        return port
+        await self._broker.external_connected(WebSocketsReader(connection), WebSocketsWriter(connection), LISTENER)
 
     async def stop(self) -> None:
         if self._websocket is not None:
             self._websocket.close()
             await self._websocket.wait_closed()
             self._websocket = None
+        if self._server is not None:
+            self._server.close()
         if self._broker is not None:
-            await self._broker.shutdown()
-            self._broker = None
+            broker, self._broker = self._broker, None
+            await broker.shutdown()
+        for writer in list(self._writers):
+            writer.transport.abort()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+        if self._server is not None:
+            await self._server.wait_closed()
+            self._server = None

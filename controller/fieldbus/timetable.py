@@ -79,7 +79,7 @@ def timetable(reads: tuple[Read, ...], refreshes: tuple[Refresh, ...] = ()) -> t
         read, before = reads[index], started[index]
         started[index] = now
         if read.period:
-            release(index, max(releases[index] + read.period, now))
+            release(index, releases[index] + read.period * max(1, (now - releases[index]) // read.period))
         now += read.cost
         if before is not None:
             worst[index] = max(worst[index], now - read.silence - before)

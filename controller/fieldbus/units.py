@@ -40,8 +40,12 @@ class Due:
         return self.at + (ONCE_DEADLINE_S if self.span.period_s is None else self.span.period_s)
 
     def next(self, now: float) -> None:
-        """Set the next release; one that is more than a period late starts afresh."""
-        self.at = NEVER if self.span.period_s is None else max(self.at + self.span.period_s, now)
+        """Set the next release: whole periods after the first one, however late this read is; missed ones are left out.
+
+        So two spans whose deadlines are equal once stay equal, and the order that the timetable foresees is kept.
+        """
+        period = self.span.period_s
+        self.at = NEVER if period is None else self.at + period * max(1, (now - self.at) // period)
 
     def retry(self, now: float) -> None:
         if self.span.period_s is None:

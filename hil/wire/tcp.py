@@ -45,6 +45,11 @@ class TcpBus:
             connection.abort()
         await self._server.wait_closed()
         self._server = None
+        await asyncio.sleep(0)  # the connections' ends come with the loop's next turn
+
+    @property
+    def listening(self) -> bool:
+        return self._server is not None and self._server.is_serving()
 
     unplug = stop
     replug = start
@@ -60,6 +65,8 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)
         self.transport = transport
         self.bus.connections.add(self)
+        if not self.bus.listening:  # accepted in the moment of stopping
+            self.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the protocol's signature
         self.transport = None

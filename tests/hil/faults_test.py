@@ -77,6 +77,10 @@ def everything(stage: VirtualStage) -> dict[str, object]:
         **{f"chiller{i}": chiller for i, chiller in enumerate(plant.facility.chillers)},
         **{f"rack{i}": rack for i, rack in enumerate(plant.racks)},
         **{f"rackvalve{i}": rack.valve for i, rack in enumerate(plant.racks)},
+        **{f"branch{i}{b}": branch for i, rack in enumerate(plant.racks) for b, branch in enumerate(rack.branches)},
+        **{f"feed{i}": feed for i, feed in enumerate(plant.feeds)},
+        "dry_cooler": plant.facility.dry_cooler, "grid": plant.grid, "battery": plant.battery,
+        "generator": plant.generator, "cluster": plant.cluster, "jobs": plant.jobs,
         **{f"sensor {name}": sensor for name, sensor in plant.sensors.items()},
         **{f"bus {name}": bus for name, bus in stage.buses.items()},
     }  # fmt: skip
@@ -85,6 +89,7 @@ def everything(stage: VirtualStage) -> dict[str, object]:
     for name, emulator in stage.emulators.items():
         found |= {f"{name}.silent": emulator.silent, f"{name}.refusal": emulator.refusal}
         found[f"{name}.forced"] = str(emulator.forced)
+    del found["jobs.phase"]  # an output, and moves when the plant next steps
     return found
 
 
