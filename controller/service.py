@@ -305,7 +305,10 @@ class Service:
         made_of = Context(plan, self.about["version"], self._boot, self._bd_seq, self._keep_bd_seq, answers=self._store)
         publisher = PUBLISHERS[settings.publisher](made_of)
         credentials = Path(folder) if folder else None
-        return Link(settings, publisher, name=name, outbox=outbox, credentials=credentials, clock=self._clock)
+        prepare = self._bd_seq_kept if settings.publisher == "sparkplug" else None
+        return Link(
+            settings, publisher, name=name, outbox=outbox, credentials=credentials, clock=self._clock, prepare=prepare
+        )
 
     def _publish(self, effects: Effects, now: float) -> list[Command]:
         """Let every link see this scan; return what was asked over them. What goes wrong is a fault of one link."""
@@ -334,6 +337,14 @@ class Service:
 
     def _keep_bd_seq(self, number: int) -> None:
         self._bd_seq = number  # on its way to the disk with the next scan's changes
+
+    async def _bd_seq_kept(self) -> None:
+        """Return once the number of the next Sparkplug connection is on disk, so that no crash can use it twice.
+
+        A disk that can't be written does not keep the node away; it has an alarm of its own.
+        """
+        await self._store_changes()
+        await self._store.flush()
 
     def _tell(self, effects: Effects) -> None:
         """Log what happened in this scan; nothing is logged when nothing happened."""

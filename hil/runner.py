@@ -133,7 +133,7 @@ class Bench:
             else:
                 buses[name] = {"host": bus.host, "port": bus.port}
         mqtt = {"host": LOOPBACK, "port": self.mqtt_port, "protocol": "3.1.1"}  # all the embedded broker speaks
-        return {"buses": buses, "links": {"native": mqtt}}
+        return {"buses": buses, "links": dict.fromkeys(self.plan.links, mqtt)}
 
     # ------------------------------------------------------------ life
 

@@ -49,6 +49,7 @@ class Pod {
   alarms() {
     const rank = alarm => PRIORITIES.indexOf(alarm.priority) + (alarm.active && !"EG".includes(alarm.state) ? 0 : 10);
     return [...this.documents].filter(([name]) => name.startsWith("alarm/")).map(([, alarm]) => alarm)
+      .filter((alarm) => alarm.state !== "F")
       .sort((one, other) => rank(one) - rank(other) || other.t_active - one.t_active);
   }
 }

@@ -142,6 +142,10 @@ def test_alarms_are_points_of_the_system(dsx, picture):
     said = values(dsx.messages(picture(now, alarms=(Alarm(row, AlarmState.UNACK, 80.0, now),)), now))
     assert said[f"System/GenericPoint/{TAG}/system/alarm/pod_flow_low"]["value"] == 2
     assert said[f"System/GenericPoint/{TAG}/system/alarms/critical"]["value"] == 1
+    hidden = Alarm(row, AlarmState.SUPPRESSED, 80.0, now, reason="pod.flow")
+    said = values(dsx.messages(picture(now + 1, suppressed=(hidden,)), now + 1))
+    assert said[f"System/GenericPoint/{TAG}/system/alarm/pod_flow_low"]["value"] == 6
+    assert said[f"System/GenericPoint/{TAG}/system/alarms/critical"]["value"] == 0
 
 
 def test_a_setpoint_needs_a_live_writer(dsx):
@@ -237,7 +241,7 @@ def test_isolation_dies_with_its_writer_and_nothing_opens_again(dsx):
     assert dsx.pending(T0 + 50) == []
 
 
-def test_racks_go_one_in_five_seconds_unless_their_own_detector_is_wet(dsx, picture):
+def test_racks_go_one_in_five_seconds_unless_their_own_detector_is_wet(dsx, picture, plan):
     beat(dsx, "NICO", T0)
     for rack in (1, 2, 3):
         dsx.received(arrived(ISOLATE % rack, T0, 1), T0)
@@ -247,7 +251,8 @@ def test_racks_go_one_in_five_seconds_unless_their_own_detector_is_wet(dsx, pict
         asked |= {command.target: now - T0 for command in dsx.pending(now)}
     assert asked["rack_2"] - asked["rack_1"] == pytest.approx(5.0, abs=0.21)
     assert asked["rack_3"] - asked["rack_2"] == pytest.approx(5.0, abs=0.21)
-    dsx.messages(picture(T0 + 25, acting=("leak_rack_4", "leak_rack_5")), T0 + 25)
+    wet = {rack.leak[0]: good(True, T0 + 25) for rack in plan.pod.racks if rack.name in ("rack_4", "rack_5")}
+    dsx.messages(picture(T0 + 25, wet), T0 + 25)
     beat(dsx, "NICO", T0 + 25)
     for rack in (4, 5):
         dsx.received(arrived(ISOLATE % rack, T0 + 25, 1), T0 + 25)

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from controller.core.alarms import Alarm, AlarmState
 from controller.core.commands import Outcome
+from controller.core.pod import alarm_rows
 from controller.core.points import good
 from controller.northbound.publisher import Arrived
 from controller.northbound.sparkplug import REBIRTH, Sparkplug
@@ -69,6 +71,7 @@ class Session:
 
     node: Sparkplug
     picture: object
+    plan: object = None
     now: float = T0
     inbox: dict = field(default_factory=dict)
     said: list = field(default_factory=list)
@@ -100,7 +103,7 @@ def read(message):
 
 @pytest.fixture
 def session(plan, picture):
-    return Session(Sparkplug(plan, "0.1.0"), picture)
+    return Session(Sparkplug(plan, "0.1.0"), picture, plan)
 
 
 @pytest.fixture(scope="module")
@@ -431,6 +434,17 @@ def test_bad_values_are_null_with_their_quality(session):
     session.inbox["pump_1.speed"] = good(float("nan"), session.now)
     (said,) = [said for said in session.scan(0.2) if said.device == "pump_1"]
     assert (said.metric("speed").value, said.metric("speed").quality) == (None, QUALITY_BAD)
+
+
+def test_alarms_are_told_by_their_state_and_suppressed_is_not_normal(session):
+    session.connect()
+    session.scan(3)
+    row = next(row for row in alarm_rows(session.plan.pod) if row.id == "pod_flow_low")
+    session.view = {"suppressed": (Alarm(row, AlarmState.SUPPRESSED, 80.0, T0),)}
+    (said,) = [said for said in session.scan(0.2) if said.verb == "NDATA"]
+    assert said.metric("alarm/pod_flow_low").value == 6
+    session.view = {}
+    assert session.scan(0.2)[0].metric("alarm/pod_flow_low").value == 1
 
 
 @pytest.mark.parametrize("datatype", [DOUBLE, None])
