@@ -19,7 +19,7 @@ from hil.monitor import Monitor, Picture
 from hil.runner import REFERENCE_POD, Bench
 from hil.scenarios.model import Scenario, ScenarioError
 from hil.stage import Stage
-from hil.virtual import Parts, VirtualStage, set_clock, virtual_plan
+from hil.virtual import Parts, VirtualStage, follow_caps, set_clock, virtual_plan
 from hil.warm import warm_up
 from hil.wire.tcp import LOOPBACK
 
@@ -165,6 +165,7 @@ class RealStage(BenchStage):
         self._cold = scenario.start.cold
         if any(event.fault == "clock.jump" for event in scenario.event):
             self.set_clock_up()
+        self._racks = {rack.name for rack in self.plan.pod.racks}
         self.plant.ambient_c = scenario.start.ambient_c
         self._passed, self._began = 0.0, 0.0
         self._steps = 0
@@ -236,12 +237,18 @@ class RealStage(BenchStage):
                     seen.note(seen.interlocks, now, text=str(one))
             self._acting = acting
             seen.first_out = seen.first_out or str(document.get("first_out") or "")
+        elif name == "dev/pod" or name.removeprefix("dev/") in self._racks:
+            follow_caps(self.plant, self.plan, self._said_by_mqtt)
         elif name.startswith("alarm/"):
             self._alarm(name.removeprefix("alarm/"), document, now)
         elif name == "dev/controller" and self._monitor is not None:
             picture = self._monitor.picture
             seen.scan_ms = max(seen.scan_ms, picture.number("controller", "scan_time") or 0.0)
             seen.overruns = picture.number("controller", "overruns") or 0.0
+
+    def _said_by_mqtt(self, point: str) -> float | None:
+        device, _, name = point.partition(".")
+        return self._monitor.picture.number(device, name) if self._monitor is not None else None
 
     def _alarm(self, name: str, document: dict[str, Any], now: float) -> None:
         state = LETTERS.get(str(document.get("state", "A")), "NORMAL")

@@ -122,6 +122,7 @@ class VirtualStage(Stage):
         for write in effects.writes:
             self.buses[self._writers[write.point]].submit(write, now)
         self.saved = engine.saved()
+        follow_caps(self.plant, self.plan, lambda point: effects.view.image.number(point, otherwise=None))
         self._note(effects, now)
 
     def _health(self) -> dict[str, Value]:
@@ -204,6 +205,21 @@ class VirtualStage(Stage):
         emulator = self.emulators[device]
         row = emulator.rows[name]
         return decode(row, list(emulator.read(row.table, row.address, row.width)), at)
+
+
+def follow_caps(plant: Plant, plan: Plan, cap_pct: Callable[[str], float | None]) -> None:
+    """Let the plant's cluster manager take the caps it is asked for; one that is not known changes nothing.
+
+    Args:
+        cap_pct: returns the value of an ``it_cap`` point, in % of rated power.
+    """
+    whole = cap_pct("pod.it_cap")
+    if whole is not None:
+        plant.cluster.cap = whole / 100
+    for rack, part in zip(plan.pod.racks, plant.racks, strict=True):
+        own = cap_pct(f"{rack.name}.it_cap")
+        if own is not None:
+            part.cap = own / 100
 
 
 def _bus_clock(stage: VirtualStage, bus: str) -> Any:
