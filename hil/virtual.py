@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from controller.config.plan import Plan
+from controller.core.commands import Command
 from controller.core.engine import Effects, Engine
 from controller.core.points import Reading, Value, good
 from controller.fieldbus.codec import decode
@@ -65,6 +66,7 @@ class VirtualStage(Stage):
         self.record.clock = lambda: self.now
         self.record.listener = self.written
         self.inbox: dict[str, Reading] = {}
+        self.commands: list[Command] = []  # for the next scan
         self.buses = {bus.name: self._bus(bus.name, 0.0) for bus in plan.buses}
         self._writers = {p.point.id: d.bus for d in plan.devices for p in d.points}
         for emulator in self.emulators.values():
@@ -117,13 +119,17 @@ class VirtualStage(Stage):
             self.recorder.sample(self.now)
 
     def _control(self, engine: Engine, now: float) -> None:
-        effects = engine.step(now, self.inbox, ())
+        commands, self.commands = self.commands, []
+        effects = engine.step(now, self.inbox, commands)
         self.inbox.update((f"controller.{name}", good(value, now)) for name, value in self._health().items())
         for write in effects.writes:
             self.buses[self._writers[write.point]].submit(write, now)
-        self.saved = engine.saved()
         follow_caps(self.plant, self.plan, lambda point: effects.view.image.number(point, otherwise=None))
         self._note(effects, now)
+        self.decided(effects, now)
+
+    def decided(self, effects: Effects, now: float) -> None:
+        """Look at what a scan decided; a stage that wants to judge it overrides this."""
 
     def _health(self) -> dict[str, Value]:
         numbers: dict[str, Value] = dict.fromkeys(
@@ -151,6 +157,8 @@ class VirtualStage(Stage):
         if alive:
             self._boots_at = self.now + (BOOT_S if self._scans else 0.0)
         else:
+            if self.engine is not None:
+                self.saved = self.engine.saved()
             self.engine, self._boots_at = None, None
 
     def _boot(self, now: float) -> None:
