@@ -272,7 +272,7 @@ class Authority:
 
 
 def _recent(saved: object, now: float, epoch_s: float | None) -> list[float]:
-    """Return when an earlier run isolated racks, as far as it matters still: a restart does not begin the count anew."""
+    """Return when an earlier run isolated racks, as far as it still matters: a restart does not clear the count."""
     if epoch_s is None or not isinstance(saved, list):
         return []
     times = [float(at) - epoch_s for at in saved if isinstance(at, int | float)]
