@@ -67,7 +67,7 @@ def precise_loop() -> asyncio.AbstractEventLoop:
 
 
 class _Selector(selectors.SelectSelector):
-    """``select`` that forgets a descriptor which was closed under it, as epoll does; as it is, it fails for all of them."""
+    """``select`` that forgets a descriptor that was closed under it, as epoll does, and does not fail for all."""
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         try:
