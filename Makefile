@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: venv demo report hil hil-all test check docs bench conform lock clean
+.PHONY: venv demo report hil hil-all test check docs sim bench conform lock clean
 
 venv: $(STAMP)
 
@@ -64,6 +64,12 @@ conform: $(STAMP)
 	PODKEEPER_PEERS=required $(BIN)/python -m pytest -q tests/conform tests/northbound \
 	    --ignore tests/conform/modbus_peers_test.py
 	$(BIN)/python -m hil.bench northbound $(if $(QUICK),--quick,--write docs/performance.md)
+
+# make sim                              20 runs of 30 minutes: the whole engine against faults drawn from a seed
+# make sim RUNS=200 MINUTES=30 SEED=1   what the release needs; LOG=1 adds a row to docs/simulation.md
+# make sim SEED=17 RUNS=1               one run again, to the bit
+sim: $(STAMP)
+	$(BIN)/python -m tests.sim --runs $(or $(RUNS),20) --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) $(if $(LOG),--log)
 
 # Needs pip-tools; run it by hand after changing the dependencies in pyproject.toml.
 lock:
