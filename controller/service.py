@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import selectors
@@ -62,7 +63,25 @@ def precise_loop() -> asyncio.AbstractEventLoop:
 
     epoll rounds them up to whole milliseconds, which is half the silence between two frames at 19200 baud.
     """
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+    return asyncio.SelectorEventLoop(_Selector())
+
+
+class _Selector(selectors.SelectSelector):
+    """``select`` that forgets a descriptor that was closed under it, as epoll does, and does not fail for all."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        try:
+            return super().select(timeout)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+        for key in list(self.get_map().values()):
+            try:
+                os.fstat(key.fd)
+            except OSError:
+                self.unregister(key.fd)
+                _log.error("a closed descriptor was still watched", descriptor=key.fd)
+        return []
 
 
 def _busy(command: Command) -> Outcome:

@@ -302,6 +302,8 @@ class _Requests:
     def take(self, tag: Tag, value: _Value, wall_ms: int, now: float) -> list[Command]:
         """Judge a good, well-formed value of an integration."""
         if abs(wall_ms - value.timestamp) >= FRESH_MS:
+            if tag.integration == self._settings.setpoint_integration and self.state == "NotEnabled":
+                self.reason = "expired"  # its clock or ours is wrong; it has no other way to learn of it
             return []
         if tag.point_type == "HeartbeatTimestampIntegration":
             return self._beat(tag.integration, value, wall_ms, now)
@@ -355,6 +357,8 @@ class _Requests:
         if value.value is None or abs(wall_ms - value.value) >= FRESH_MS:
             return []
         self._beats[writer] = now
+        if writer == self._settings.setpoint_integration and (self.state, self.reason) == ("NotEnabled", "expired"):
+            self.reason = ""
         return [self._command(writer, "heartbeat", "", now)]
 
     def _setpoint(self, tag: Tag, value: _Value, now: float) -> list[Command]:

@@ -190,6 +190,21 @@ def test_what_cannot_be_believed_asks_nothing(dsx, message):
     assert dsx.pending(T0 + 10) == []
 
 
+def test_a_writer_whose_clock_is_wrong_is_told_so(dsx, picture):
+    settle(dsx, picture)
+
+    def reason(now):
+        return values(dsx.messages(picture(now), now)).get(f"System/GenericPoint/{TAG}/system/ai_control/reason")
+
+    texts = next(tag for tag in dsx.tags if tag.key == "ai_reason").metadata["stateText"]
+    expired = next(entry["value"] for entry in texts if entry["text"] == "expired")
+    now = T0 + 20
+    dsx.received(arrived(BEAT % ("MEPAI", "MEPAI"), now, wall(now), age_ms=61_000), now)
+    assert reason(now)["value"] == expired
+    beat(dsx, "MEPAI", now + 2)
+    assert reason(now + 2)["value"] == 0
+
+
 def test_a_flood_of_setpoints_is_one_a_second(dsx):
     beat(dsx, "MEPAI", T0)
     asked = [dsx.received(arrived(SETPOINT, T0 + 0.005 * n, 30.0 + n / 100), T0 + 0.005 * n) for n in range(600)]
