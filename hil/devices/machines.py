@@ -118,8 +118,8 @@ class Positioner:
     def values(self) -> Mapping[str, Value]:
         flow, inlet, outlet = self.flow_lpm(), self.inlet_c(), self.outlet_c()
         return {
-            "position": 100 * self.valve.position,
-            "fault": self.valve.jammed and abs(self.valve.command - self.valve.position) > AT_REFERENCE,
+            "position": 100 * self.valve.feedback,
+            "fault": self.valve.jammed and abs(self.valve.command - self.valve.feedback) > AT_REFERENCE,
             "flow": flow,
             "relative_flow": 100 * flow / self.nominal_lpm,
             "remote_temp": outlet,
