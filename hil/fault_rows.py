@@ -9,6 +9,7 @@ from controller.core.points import Value
 from hil.faults import (
     Apply,
     Fault,
+    FaultError,
     Undo,
     attribute,
     branch,
@@ -213,6 +214,11 @@ def _sensors() -> Iterator[Fault]:
         way = called(_failing(mode), lambda stage, target: sensor(stage, target).heal())
         yield Fault(f"sensor.{mode}", "sensor", text, way, unit, low, high, default)
     yield Fault(
+        "sensor.noisy", "sensor", "has this standard deviation of noise", attribute(sensor, "noise"),
+        "own unit", 0, 100, 0.5,
+    )  # fmt: skip
+    yield Fault("sensor.biased", "sensor", "is off by this much", attribute(sensor, "bias"), "own unit", -100, 100, 0.5)
+    yield Fault(
         "sensor.plugged", "sensor", "a plugged impulse line: it follows slowly", attribute(sensor, "lag_s"),
         "s", 0, 600, 60.0,
     )  # fmt: skip
@@ -235,7 +241,10 @@ def _forced(stage: Stage, target: str, value: Any) -> Undo:
 
 def _spoilt(stage: Stage, target: str, value: Any) -> Undo:
     device, _, point = target.partition(".")
-    stage.emulators[device].spoil(point, value)
+    try:
+        stage.emulators[device].spoil(point, value)
+    except ValueError as error:
+        raise FaultError(f"point.garbage: {target}: {error}") from None
     return lambda: stage.emulators[device].spoil(point, "")
 
 

@@ -11,9 +11,10 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from controller.config.plan import Plan
+from controller.core.commands import Command
 from controller.core.engine import Effects, Engine
 from controller.core.points import Reading, Value, good
 from controller.fieldbus.codec import decode
@@ -65,6 +66,7 @@ class VirtualStage(Stage):
         self.record.clock = lambda: self.now
         self.record.listener = self.written
         self.inbox: dict[str, Reading] = {}
+        self.commands: list[Command] = []  # for the next scan
         self.buses = {bus.name: self._bus(bus.name, 0.0) for bus in plan.buses}
         self._writers = {p.point.id: d.bus for d in plan.devices for p in d.points}
         for emulator in self.emulators.values():
@@ -111,21 +113,23 @@ class VirtualStage(Stage):
             self.plant.step()
         self._scans += 1
         for emulator in self.emulators.values():
-            tick = getattr(emulator, "tick", None)
-            if tick is not None:
-                tick()
+            emulator.tick()
         self.watch.look()
         if self._scans % self.sample_every == 0:
             self.recorder.sample(self.now)
 
     def _control(self, engine: Engine, now: float) -> None:
-        effects = engine.step(now, self.inbox, ())
+        commands, self.commands = self.commands, []
+        effects = engine.step(now, self.inbox, commands)
         self.inbox.update((f"controller.{name}", good(value, now)) for name, value in self._health().items())
         for write in effects.writes:
             self.buses[self._writers[write.point]].submit(write, now)
-        self.saved = engine.saved()
         follow_caps(self.plant, self.plan, lambda point: effects.view.image.number(point, otherwise=None))
         self._note(effects, now)
+        self.decided(effects, now)
+
+    def decided(self, effects: Effects, now: float) -> None:
+        """Look at what a scan decided; a stage that wants to judge it overrides this."""
 
     def _health(self) -> dict[str, Value]:
         numbers: dict[str, Value] = dict.fromkeys(
@@ -153,6 +157,8 @@ class VirtualStage(Stage):
         if alive:
             self._boots_at = self.now + (BOOT_S if self._scans else 0.0)
         else:
+            if self.engine is not None:
+                self.saved = self.engine.saved()
             self.engine, self._boots_at = None, None
 
     def _boot(self, now: float) -> None:
@@ -193,7 +199,7 @@ class VirtualStage(Stage):
     def publish(self, messages: Iterable[tuple[str, bytes, bool]]) -> None:
         raise NotImplementedError("there is no broker in virtual time")
 
-    async def __aenter__(self) -> VirtualStage:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -172,19 +173,29 @@ class Latch:
 
 @dataclass(slots=True)
 class PeakHold:
-    """Follows a rising input at once, holds ``hold_s`` after the last peak, then lets go at ``fall_per_s``."""
+    """Follows a rising input at once; a fall only at ``fall_per_s``, and never below the highest of ``hold_s`` before.
+
+    Noise on the input can't shorten the hold: what counts is every value of that time, not the moment of the highest.
+    """
 
     hold_s: float
     fall_per_s: float
     value: float | None = None
-    peak_at: float = 0.0
     at: float = 0.0
+    peaks: deque[tuple[float, float]] = field(default_factory=deque)  # (until, value): each lower than the one before
 
     def step(self, target: float, now: float) -> float:
-        if self.value is None or target >= self.value:
-            self.value, self.peak_at = target, now
-        elif now - self.peak_at >= self.hold_s:
-            self.value = max(target, self.value - self.fall_per_s * max(0.0, now - self.at))
+        while self.peaks and (self.peaks[0][0] <= now or self.peaks[-1][1] <= target):
+            if self.peaks[0][0] <= now:
+                self.peaks.popleft()
+            else:
+                self.peaks.pop()
+        self.peaks.append((now + self.hold_s, target))
+        floor = self.peaks[0][1]
+        if self.value is None or floor >= self.value:
+            self.value = floor
+        else:
+            self.value = max(floor, self.value - self.fall_per_s * max(0.0, now - self.at))
         self.at = now
         return self.value
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import pytest
@@ -75,7 +76,7 @@ def test_a_cap_is_held_then_let_go_within_a_minute() -> None:
     for _ in range(200):
         now = run(one, [], racks(0.0), SCAN_S, now)
         seen.append(one.pod.kw)
-    steps = [b - a for a, b in zip(seen, seen[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(seen)]
     assert min(steps) >= 0
     assert max(steps) <= COOLING.release_pct_per_s / 100 * 4 * RATED * SCAN_S + 1e-6
     assert seen[-1] == 4 * RATED
@@ -102,7 +103,7 @@ def test_limiting_needs_power_above_the_permit_and_ends_with_it() -> None:
 
 def test_who_does_not_follow_is_shed_by_tier() -> None:
     one = permit()
-    now = run(one, [Limit("cold", 100.0)], racks(100.0), COOLING.answer_s - 1, 0.0)
+    now = run(one, [Limit("cold", 100.0)], racks(100.0), COOLING.answer_s, 0.0)
     assert not one.shed
     now = run(one, [Limit("cold", 100.0)], racks(100.0), 2, now)
     assert one.shed == {"rack_3"}

@@ -1,0 +1,159 @@
+"""What the invariants look at: the plant as it is, what the scan decided, since when things stand as they do."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from controller.core.engine import Effects
+from controller.core.pod import outputs
+from controller.core.points import Value
+from hil.plant import slots as at
+from tests.sim.swarm import Strike, Swarm
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+RECENT_S = 5.0
+ALIVE_LPS = 0.5  # a pump that moves less makes no flow
+
+
+@dataclass(slots=True)
+class Put:
+    """What was last written to a point, and when."""
+
+    value: Value
+    at: float
+
+
+class Track:
+    """One run as seen so far. Times are seconds of the stage; ``zero`` is the take-over.
+
+    Attributes:
+        since: for how long a named condition has held, see ``held``.
+        off_since: by rack, since when none of its outlets has been on.
+        puts: the last write of each point; ``before`` what each write of this scan took the place of.
+        boot_at, stood: time of the last start of the controller and where the outputs stood then.
+    """
+
+    def __init__(self, world: World, swarm: Swarm, zero: float) -> None:
+        pod, x = world.plan.pod, world.plant.x
+        self.world, self.pod, self.plant, self.swarm, self.zero = world, pod, world.plant, swarm, zero
+        self.now = zero
+        self.effects: Effects | None = None
+        racks = len(pod.racks)
+        self.junctions: Any = x[at.JUNCTION_C : at.JUNCTION_C + racks]
+        self.outlets_on: Any = x[at.OUTLET_ON : at.OUTLET_ON + at.OUTLETS_MAX * racks].reshape(racks, at.OUTLETS_MAX)
+        self.outlets_live: Any = x[at.OUTLET_LIVE : at.OUTLET_LIVE + at.OUTLETS_MAX * racks].reshape(
+            self.outlets_on.shape
+        )
+        self.pump_lps: Any = x[at.DRIVE_LPS : at.DRIVE_LPS + len(pod.tcs.pumps)]
+        self.branches: Any = x[at.BRANCH_TRIPPED : at.BRANCH_TRIPPED + at.FEEDS * racks]
+        self.outputs = {output.point: output for output in outputs(pod)}
+        self.puts: dict[str, Put] = {}
+        self.before: dict[str, Put | None] = {}
+        self.on: Any = np.zeros(racks, dtype=bool)
+        self.live: Any = self.on
+        self.off_since = [zero - 1e6] * racks
+        self.since: dict[str, float] = {}
+        self.boot_at = zero
+        self.stood: dict[str, float] = {}
+        self.kept: list[str] = []
+        self.needs: deque[tuple[float, float]] = deque()
+        self.least_need = 0.0
+        self.cold_s = self.seen_s = 0.0
+        self.strikes: list[tuple[float, Strike]] = []  # begun so far
+        self.active: dict[str, Strike] = {}
+        self.healed_at: float | None = None
+        self.raised: deque[float] = deque()
+        self.detected: set[str] = set()
+        self.served0 = (float(x[at.BOOK_IT]), float(x[at.BOOK_DEMAND]))
+        self.at_strike: tuple[float, float, float] | None = None
+        self.stopped: dict[str, float] = {}
+        self.started: dict[str, list[float]] = {}
+        self.scans = 0
+
+    # ------------------------------------------------------------ what happens
+
+    def struck(self, do: str, strike: Strike | None, _at: float) -> None:
+        if do == "heal":
+            self.active.clear()
+            self.healed_at = self.world.now
+            return
+        assert strike is not None
+        if do == "mend":
+            self.active.pop(strike.name, None)
+            return
+        self.active[strike.name] = strike
+        self.strikes.append((self.world.now, strike))
+        self.at_strike = (self.world.now, self._commanded_pct(), float(self.plant.it_kw))
+
+    def _commanded_pct(self) -> float:
+        speeds = [self.puts.get(f"{pump}.speed_cmd") for pump in self.pod.tcs.pumps]
+        return max((float(put.value) for put in speeds if put is not None), default=0.0)
+
+    def booted(self, world: World, now: float) -> None:
+        """Note where the outputs stand when a new process of the controller begins."""
+        self.boot_at = now
+        self.puts.clear()
+        plant = self.plant
+        self.stood = {f"{self.pod.tcs.valve}.position_cmd": 100 * plant.valve.position}
+        for name, pump in zip(self.pod.tcs.pumps, plant.tcs_pumps, strict=True):
+            self.stood[f"{name}.speed_cmd"] = 100 * pump.command
+        self.kept = list(world.saved.get("latched", ()))
+
+    def look_at_plant(self, now: float) -> None:
+        """Take in how the plant stands."""
+        self.now = now
+        self.on = self.outlets_on.any(axis=1)
+        self.live = self.outlets_live.any(axis=1)
+        for index, on in enumerate(self.on.tolist()):
+            self.off_since[index] = float("inf") if on else min(self.off_since[index], now)
+
+    def look(self, world: World, effects: Effects, now: float) -> None:
+        """Take in one scan, after its decision and before its writes have gone anywhere."""
+        self.look_at_plant(now)
+        self.effects = effects
+        self.scans += 1
+        x = self.plant.x
+        liquid = float(x[at.IT_KW]) * self.pod.tcs.liquid_share_pct / 100
+        need = min(self.pod.tcs.flow_max_lpm, max(self.pod.tcs.flow_min_lpm, self.pod.tcs.flow_per_kw_lpm * liquid))
+        self.needs.append((now, need))
+        while self.needs[0][0] < now - RECENT_S:
+            self.needs.popleft()
+        self.least_need = min(value for _, value in self.needs)
+        self.seen_s += world.scan_s
+        if x[at.MARGIN_K] < 2.0:
+            self.cold_s += world.scan_s
+        self.before.clear()
+        for write in effects.writes:
+            self.before[write.point] = self.puts.get(write.point)
+            self.puts[write.point] = Put(write.value, now)
+        for event in effects.alarms:
+            if event.alarm.state is not event.before and event.alarm.active:
+                self.raised.append(now)
+                self.detected.add(event.alarm.row.id)
+
+    # ------------------------------------------------------------ for the invariants
+
+    def held(self, name: str, condition: bool) -> float:
+        """Return for how many seconds a condition has held by now; 0 while it does not."""
+        if not condition:
+            self.since.pop(name, None)
+            return 0.0
+        return self.now - self.since.setdefault(name, self.now)
+
+    @property
+    def t(self) -> float:
+        return self.now - self.zero
+
+    def any_of(self, *names: str) -> bool:
+        """True when a fault whose name begins so has been at work in this run."""
+        return any(strike.fault.startswith(names) for _, strike in self.strikes)
+
+    def number(self, point: str) -> float | None:
+        assert self.effects is not None
+        return self.effects.view.image.number(point, otherwise=None)
