@@ -295,7 +295,7 @@ def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
         "pod_it_capped", "pod.it_cap", "below", "IT power is capped", "high",
         "Jobs run slower; the point it_limit says what the cooling lacks.",
         "Clear what limits the cooling; the cap goes by itself within a minute.",
-        limit=99.0, on_delay_s=5.0, group="cooling",
+        limit=99.0, on_delay_s=15.0, group="cooling",
     )  # fmt: skip
     for rack in pod.racks:
         name = rack.name
