@@ -16,12 +16,14 @@ from controller.config.profile import Profile, load_profile
 from hil.devices.alone import Alone, alone
 from hil.runner import REFERENCE_POD, Bus
 from hil.wire.gateway import Gateway
-from hil.wire.rtu import RtuLine
+from hil.wire.rtu import SPEEDS, RtuLine
 from hil.wire.tcp import LOOPBACK, TcpBus
 
 PROFILES = REFERENCE_POD.parents[1] / "devices"
 PORT = 5020  # 502 needs a privilege
 BAUD = 19200
+UNITS = range(1, 248)
+TABLES = {"coil": "0", "discrete": "1", "input": "3", "holding": "4"}  # as mbpoll counts them
 GOOD, BAD = 0, 1
 BEHIND_MAX_S = 1.0
 
@@ -105,12 +107,14 @@ def told(device: Alone, bus: Bus) -> str:
     return f"TCP on {LOOPBACK}:{bus.port}: mbpoll -m tcp -p {bus.port} {how} {LOOPBACK}"
 
 
-TABLES = {"coil": "0", "discrete": "1", "input": "3", "holding": "4"}
-
-
 def _serve(options: argparse.Namespace) -> int:
-    if not 1 <= options.unit <= 247:
-        print(f"serve: --unit {options.unit}; allowed: 1 to 247", file=sys.stderr)
+    wrong = ""
+    if options.unit not in UNITS:
+        wrong = f"--unit {options.unit}; allowed: {UNITS[0]} to {UNITS[-1]}"
+    elif options.baud not in SPEEDS.values():
+        wrong = f"--baud {options.baud}; allowed: {', '.join(map(str, SPEEDS.values()))}"
+    if wrong:
+        print(f"serve: {wrong}", file=sys.stderr)
         return BAD
     try:
         device = alone(find(options.profile), options.unit)

@@ -184,7 +184,8 @@ class FaultPanel {
     this.told = told;
     $("standing").replaceChildren(...standing.map(({ name, target, value }) => {
       const item = document.createElement("li"), button = document.createElement("button");
-      item.textContent = `${name} ${target}${value === null ? "" : ` ${value} ${this.rows.get(name)?.unit ?? ""}`}`;
+      const row = this.rows.get(name), unit = row?.choices.length ? "" : UNITS[row?.unit] ?? row?.unit ?? "";
+      item.textContent = `${name} ${target} ${value ?? ""} ${unit}`.trimEnd();
       button.textContent = "Heal";
       button.setAttribute("aria-label", `Heal ${name} ${target}`);
       button.onclick = () => this.send("DELETE", `/faults/${encodeURIComponent(name)}`, { target });
