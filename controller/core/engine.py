@@ -11,7 +11,7 @@ from controller.core.alarm_states import Alarm
 from controller.core.authority import Authority, Scene, Verdict
 from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome
-from controller.core.image import Image, freeze
+from controller.core.image import Freezer, Image
 from controller.core.interlocks import Denial, Gate, Interlocks, Permits, Write
 from controller.core.pod import Pod, alarm_rows, interlock_rows, isolation_id, outputs, pod_points
 from controller.core.points import Reading, Value, good
@@ -103,6 +103,7 @@ class Engine:
         self.wall_offset_s = wall_offset_s
         self.pod = pod
         self.points = {**pod.points, **pod_points(pod)}
+        self.freezer = Freezer(self.points)
         self.modes = modes.Modes(now, str(saved.get("mode", "")))
         self.was_starting = str(saved.get("mode", "")).startswith("STARTUP")
         self.alarms = alarms.Alarms(alarm_rows(pod), boot)
@@ -135,7 +136,7 @@ class Engine:
 
     def step(self, now: float, inbox: Mapping[str, Reading], commands: Sequence[Command] = ()) -> Effects:
         """Run one scan at monotonic ``now`` on the newest readings in ``inbox``."""
-        image = freeze(inbox, self.points, now)  # 1
+        image = self.freezer.freeze(inbox, now)  # 1
         for machine in self.machines:
             machine.observe(image, now)
         verdict = self.authority.judge(commands, self._scene(image, now), self.alarms)  # 2

@@ -21,6 +21,7 @@ from hil.bench import (
     report,
     rtu_map,
     rtu_utilisation,
+    scan_speed,
     schedulability,
     tcp_rate,
     write_latency,
@@ -44,6 +45,7 @@ MODULES: tuple[ModuleType, ...] = (
     schedulability,
     tcp_rate,
     plant_speed,
+    scan_speed,
     fuzz_replies,
     command_fuzz,
 )
