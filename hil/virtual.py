@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from controller.config.plan import Plan
 from controller.core.commands import Command
@@ -114,9 +114,7 @@ class VirtualStage(Stage):
             self.plant.step()
         self._scans += 1
         for emulator in self.emulators.values():
-            tick = getattr(emulator, "tick", None)
-            if tick is not None:
-                tick()
+            emulator.tick()
         self.watch.look()
         if self._scans % self.sample_every == 0:
             self.recorder.sample(self.now)
@@ -127,6 +125,7 @@ class VirtualStage(Stage):
         self.inbox.update((f"controller.{name}", good(value, now)) for name, value in self._health().items())
         for write in effects.writes:
             self.buses[self._writers[write.point]].submit(write, now)
+        follow_caps(self.plant, self.plan, lambda point: effects.view.image.number(point, otherwise=None))
         self._note(effects, now)
         self.decided(effects, now)
 
@@ -201,7 +200,7 @@ class VirtualStage(Stage):
     def publish(self, messages: Iterable[tuple[str, bytes, bool]]) -> None:
         raise NotImplementedError("there is no broker in virtual time")
 
-    async def __aenter__(self) -> VirtualStage:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -215,6 +214,21 @@ class VirtualStage(Stage):
         emulator = self.emulators[device]
         row = emulator.rows[name]
         return decode(row, list(emulator.read(row.table, row.address, row.width)), at)
+
+
+def follow_caps(plant: Plant, plan: Plan, cap_pct: Callable[[str], float | None]) -> None:
+    """Let the plant's cluster manager take the caps it is asked for; one that is not known changes nothing.
+
+    Args:
+        cap_pct: returns the value of an ``it_cap`` point, in % of rated power.
+    """
+    whole = cap_pct("pod.it_cap")
+    if whole is not None:
+        plant.cluster.cap = whole / 100
+    for rack, part in zip(plan.pod.racks, plant.racks, strict=True):
+        own = cap_pct(f"{rack.name}.it_cap")
+        if own is not None:
+            part.cap = own / 100
 
 
 def _bus_clock(stage: VirtualStage, bus: str) -> Any:

@@ -17,7 +17,7 @@ from pydantic_core import CoreSchema, core_schema
 from controller.config.adapters import DsxSettings, HomeAssistantSettings, Identifier, SparkplugSettings
 from controller.config.problems import ConfigError, Document, misplaced, overlaid, read_toml
 from controller.config.profile import Name, Row, Strict
-from controller.core import interlocks, loops, modes
+from controller.core import capacity, interlocks, loops, modes
 from controller.core.power import Power, Rack
 
 BASES_MAX = 4
@@ -26,6 +26,7 @@ PRINCIPALS_MAX = 16
 UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_k_per_min": (0.01, 60),
     "_pct_per_k": (0.01, 1000),
+    "_kj_per_k": (0.1, 10_000_000),
     "_kw_per_k": (0.1, 100_000),
     "_pct_per_s": (0.01, 1000),
     "_lpm_per_s": (0.01, 10_000),
@@ -242,6 +243,7 @@ class Enclosure(Strict):
     tcs: Annotated[loops.Tcs, Table]
     fws: Annotated[loops.Fws, Table]
     room: Annotated[loops.Room, Table]
+    cooling: Annotated[capacity.Cooling, Table]
     power: Annotated[Power, Table]
     racks: dict[Name, Annotated[Rack, Table]]
     protection: Annotated[interlocks.Protection, Table]

@@ -25,7 +25,7 @@ from controller.config.enclosure import (
 )
 from controller.config.problems import ConfigError, Document, Location, Problem
 from controller.config.profile import Profile, Row, load_profile
-from controller.core import interlocks, loops
+from controller.core import capacity, interlocks, loops
 from controller.core.pod import LINK_DEVICE, Expected, Heartbeat, Pod
 from controller.core.points import Kind, Point
 from controller.core.power import Power, Rack
@@ -38,6 +38,7 @@ ROLE_TABLES: Mapping[str, type] = {
     "tcs": loops.Tcs,
     "fws": loops.Fws,
     "room": loops.Room,
+    "cooling": capacity.Cooling,
     "power": Power,
     "protection": interlocks.Protection,
 }
@@ -163,12 +164,15 @@ def _rows(document: Document, profiles: Mapping[str, Profile]) -> Iterator[tuple
 def _device_problems(document: Document, profiles: Mapping[str, Profile]) -> Iterator[Problem]:
     buses = document.data.get("buses")
     names = set(buses) if isinstance(buses, dict) else set()
+    racks = _tables(document.data, "racks")
     seen: dict[tuple[str, int], str] = {}
     for device, table in _tables(document.data, "devices").items():
         here: Location = ("devices", device)
         bus, unit = table.get("bus"), table.get("unit")
         if device in names or device in RESERVED_DEVICES or device.startswith(LINK_DEVICE):
             yield document.problem((*here, "profile"), device, "this name is taken by a bus, a link or the pod itself")
+        if device in racks:
+            yield document.problem((*here, "profile"), device, "this name is taken by a rack")
         if isinstance(bus, str) and bus not in names:
             yield document.problem((*here, "bus"), bus, f"no such bus; there are: {', '.join(sorted(names))}")
         if isinstance(bus, str) and isinstance(unit, int):
@@ -275,6 +279,7 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         tcs=enclosure.tcs,
         fws=enclosure.fws,
         room=enclosure.room,
+        cooling=enclosure.cooling,
         power=enclosure.power,
         racks=tuple(dataclasses.replace(rack, name=name) for name, rack in enclosure.racks.items()),
         protection=enclosure.protection,

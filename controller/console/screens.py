@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 
 from controller.core.alarm_load import PRIORITIES
 from controller.core.alarm_states import HIDDEN, Alarm, AlarmState
+from controller.core.capacity import SECONDS_MAX
 from controller.core.commands import ALLOWED_MODES, MODE_OPERATIONS
 from controller.core.engine import View
 from controller.core.image import Image
@@ -175,9 +176,18 @@ def _loop(picture: Picture) -> list[str]:
         ("Supply", pod("supply_temp"), f"setpoint {pod('supply_temp_sp')}", f"dew margin {pod('dew_margin')}"),
         ("Return", pod("return_temp"), f"facility supply {pod('fws_supply_temp')}", f"dew point {pod('dew_point')}"),
         ("Flow", pod("flow"), f"need {pod('flow_needed')}", f"ratio {pod('flow_ratio')}"),
-        ("IT power", pod("it_power"), "", ""),
+        ("IT power", pod("it_power"), f"allowed {pod('it_permit')}", _time_left(picture, "pod")),
     ]
-    return ["Cooling loop", *table(rows)]
+    limit = picture.view.image.value("pod.it_limit", otherwise="")
+    return ["Cooling loop", *table(rows), *(wrapped(f"capped: {limit}", "  ") if limit else ())]
+
+
+def _time_left(picture: Picture, target: str) -> str:
+    """Return when ``target`` trips if cooling and power stay as they are."""
+    seconds = picture.view.image.number(f"{target}.seconds_to_trip", otherwise=None)
+    if seconds is None:
+        return "trip NOT KNOWN"
+    return "no trip in sight" if seconds >= SECONDS_MAX else f"trip in {seconds:.0f} s"
 
 
 def _machines(picture: Picture) -> list[str]:
@@ -206,7 +216,9 @@ def _racks(picture: Picture) -> list[str]:
         power = rack.power_kw(image)
         shown = "power not known" if power is None else f"{number_text(power)} kW"
         valve = f"valve {_shown(picture, f'{rack.valve}.position')}"
-        rows.append((rack.name, outlets, shown, valve, _leak(image, rack.leak)))
+        allowed = f"of {_shown(picture, f'{rack.name}.it_permit')}"
+        row = (rack.name, outlets, shown, allowed, valve, _leak(image, rack.leak), _time_left(picture, rack.name))
+        rows.append(row)
     return ["Racks", *table(rows)] if rows else ["Racks", "  none"]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from controller.core import loops, modes
 from controller.core.alarms import Alarm
-from controller.core.blocks import Ramp, vote
+from controller.core.blocks import Ramp, clamp
 from controller.core.image import Image
 from controller.core.pod import Pod
 from controller.core.points import Reading, bad, good
@@ -15,13 +15,19 @@ from controller.core.sequences import RunSequence, RunState
 from controller.core.slots import Floor, Slots
 
 COOLING_LOST_PCT = 60.0
+DEW_AGREE_K, DEW_APART_K = 1.0, 0.5
 
 
 def dew_point_c(pod: Pod, image: Image) -> float | None:
-    """Return the highest dew point in Cel of all room sensors whose both readings can be trusted."""
+    """Return the highest dew point in Cel of all room sensors whose both readings can be trusted.
+
+    Sensors that disagree by 1.5 K and more put 1 K on top; none is added while they lie within 1 K.
+    """
     pairs = zip(pod.room.temperatures, pod.room.humidities, strict=True)
     dews = [loops.dew_point_c(*both) for pair in pairs if len(both := image.numbers(pair)) == 2]
-    return max(dews, default=None)
+    if not dews:
+        return None
+    return max(dews) + clamp((max(dews) - min(dews) - DEW_AGREE_K) / DEW_APART_K, 0.0, 1.0)
 
 
 def floors(pod: Pod, image: Image) -> dict[str, Floor]:
@@ -41,25 +47,21 @@ def floors(pod: Pod, image: Image) -> dict[str, Floor]:
 
 
 def derived(pod: Pod, image: Image, slots: Slots, follow: Ramp, *, wanted: bool) -> dict[str, Reading]:
-    """Return the readings of the pseudo-device ``pod`` that follow from the image.
+    """Return the readings of the pseudo-device ``pod`` that follow from the image, which has its votes already.
 
     Args:
         slots: setpoints in force.
         follow: the need as the pumps can follow it; a rise of load is no loss of flow while they ramp.
         wanted: whether the loop is meant to run; without that its ratio and error mean nothing.
     """
-    supply = vote(image.numbers(pod.tcs.supply_temps), safer_is_high=True)
+    supply = image.number("pod.supply_temp", otherwise=None)
     it_power = it_power_kw(pod.power, pod.racks, image)
     dew = dew_point_c(pod, image)
     needed = loops.flow_needed_lpm(pod.tcs, it_power, slots.value("pod.flow_min_sp"))
     setpoint_c = slots.value("pod.supply_temp_sp")
     reachable = follow.step(needed, image.at)
-    flow = image.number(pod.tcs.flow, otherwise=None)
+    flow = image.number("pod.flow", otherwise=None)
     numbers: dict[str, float | None] = {
-        "supply_temp": supply,
-        "return_temp": vote(image.numbers(pod.tcs.return_temps), safer_is_high=True),
-        "fws_supply_temp": vote(image.numbers(pod.fws.supply_temps), safer_is_high=True),
-        "flow": flow,
         "flow_needed": needed,
         "flow_ratio": 100 * flow / reachable if flow is not None and wanted else None,
         "it_power": it_power,
@@ -116,7 +118,16 @@ def conditions(pod: Pod, image: Image, mode: str) -> dict[str, bool]:
     }
     for rack in pod.racks:
         found[f"leak_{rack.name}"] = any(image.flag(point, otherwise=False) for point in rack.leak)
+        found[f"flow_{rack.name}"] = live and rack.energised(image) and starved(pod, image, rack.name)
     return found
+
+
+def starved(pod: Pod, image: Image, rack: str) -> bool:
+    """Return whether one rack gets far less flow than its neighbours and its chips are too hot for that."""
+    share, chip = (image.number(f"{rack}.{name}", otherwise=None) for name in ("flow_share", "chip_temp"))
+    if share is None or chip is None:
+        return False
+    return share < pod.cooling.rack_flow_lost_pct and chip > pod.cooling.chip_limit_c
 
 
 def complete(pod: Pod, image: Image) -> bool:

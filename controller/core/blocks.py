@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
@@ -172,19 +173,29 @@ class Latch:
 
 @dataclass(slots=True)
 class PeakHold:
-    """Follows a rising input at once, holds ``hold_s`` after the last peak, then lets go at ``fall_per_s``."""
+    """Follows a rising input at once; a fall only at ``fall_per_s``, and never below the highest of ``hold_s`` before.
+
+    Noise on the input can't shorten the hold: what counts is every value of that time, not the moment of the highest.
+    """
 
     hold_s: float
     fall_per_s: float
     value: float | None = None
-    peak_at: float = 0.0
     at: float = 0.0
+    peaks: deque[tuple[float, float]] = field(default_factory=deque)  # (until, value): each lower than the one before
 
     def step(self, target: float, now: float) -> float:
-        if self.value is None or target >= self.value:
-            self.value, self.peak_at = target, now
-        elif now - self.peak_at >= self.hold_s:
-            self.value = max(target, self.value - self.fall_per_s * max(0.0, now - self.at))
+        while self.peaks and (self.peaks[0][0] <= now or self.peaks[-1][1] <= target):
+            if self.peaks[0][0] <= now:
+                self.peaks.popleft()
+            else:
+                self.peaks.pop()
+        self.peaks.append((now + self.hold_s, target))
+        floor = self.peaks[0][1]
+        if self.value is None or floor >= self.value:
+            self.value = floor
+        else:
+            self.value = max(floor, self.value - self.fall_per_s * max(0.0, now - self.at))
         self.at = now
         return self.value
 
@@ -229,7 +240,8 @@ class _Channel:
     ejected: bool = False
     value: float | None = None
     changed_at: float = 0.0
-    middle: float = 0.0  # what the others said when it changed last
+    low: float = 0.0  # between what the others said since it changed last
+    high: float = 0.0
     others: tuple[int, ...] = ()  # and who they were
 
 
@@ -239,9 +251,11 @@ class Vote:
 
     The median of three or more, the mean of two that agree, the safer of two that don't, the one. A sensor is
     ejected when it lies further than ``band`` from the median for ``eject_s`` (comings and goings add up), or has not
-    changed at all for ``frozen_s`` while the others moved by more than ``moved``. It comes back once it has held within
-    ``band`` of the others, and alive, for ``readmit_s`` without a break. With fewer than three nobody can be told to
-    be wrong. Numbers are in the unit of the sensors.
+    changed at all for ``frozen_s`` while the others moved about by more than ``moved``. It comes back once it has held
+    within ``band`` of the others, and alive, for ``readmit_s`` without a break. With fewer than three nobody can be
+    told to be wrong, unless there is an anchor: an estimate of another kind. While sensors lie further apart than
+    ``band``, the one nearest to it takes the median's place, so two that err together don't outvote the third. Numbers
+    are in the unit of the sensors.
     """
 
     count: int
@@ -256,17 +270,27 @@ class Vote:
     def __post_init__(self) -> None:
         self.channels = [_Channel(LeakyDelay(self.eject_s), Delay(self.readmit_s)) for _ in range(self.count)]
 
-    def step(self, values: Sequence[float | None], now: float) -> Voted:
+    def step(self, values: Sequence[float | None], now: float, anchor: float | None = None) -> Voted:
         """Return the vote of ``values``, one for each sensor; None for one that can't be read now."""
         if len(values) != self.count:
             raise ValueError(f"a vote of {self.count} got {len(values)} values")
+        trusted = self._trusted(values, anchor)
         for place, channel in enumerate(self.channels):
-            self._judge(place, channel, values, now)
+            self._judge(place, channel, values, now, trusted)
         used = self._good(values)
         ejected = tuple(place for place, channel in enumerate(self.channels) if channel.ejected)
         return Voted(self._of([float(values[place] or 0.0) for place in used]), used, ejected)
 
-    def _judge(self, place: int, channel: _Channel, values: Sequence[float | None], now: float) -> None:
+    def _trusted(self, values: Sequence[float | None], anchor: float | None) -> float | None:
+        """Return the value that the anchor speaks for, where sensors lie too far apart."""
+        known = [float(values[place] or 0.0) for place in self._good(values)]
+        if anchor is None or len(known) < 2 or max(known) - min(known) <= self.band:
+            return None
+        return min(known, key=lambda value: abs(value - anchor))
+
+    def _judge(
+        self, place: int, channel: _Channel, values: Sequence[float | None], now: float, trusted: float | None
+    ) -> None:
         value = values[place]
         others = tuple(other for other in self._good(values) if other != place)
         rest = [float(values[other] or 0.0) for other in others]
@@ -276,21 +300,24 @@ class Vote:
             channel.deviates.step(False, now)
             return
         frozen = self._frozen(channel, value, others, middle, now)
-        apart = abs(value - median([*rest, value])) > self.band
+        apart = abs(value - (median([*rest, value]) if trusted is None else trusted)) > self.band
+        enough = len(rest) >= (2 if trusted is None else 1)
         if channel.ejected:
             back = channel.holds.step(abs(value - middle) <= self.band and not frozen, now)
             if back:
                 self.channels[place] = _Channel(
-                    LeakyDelay(self.eject_s), Delay(self.readmit_s), False, value, now, middle, others
+                    LeakyDelay(self.eject_s), Delay(self.readmit_s), False, value, now, middle, middle, others
                 )
-        elif (channel.deviates.step(apart and len(rest) >= 2, now) or frozen) and len(rest) >= 2:
+        elif channel.deviates.step(apart and enough, now) or (frozen and len(rest) >= 2):
             channel.ejected = True
             channel.holds = Delay(self.readmit_s)
 
     def _frozen(self, channel: _Channel, value: float, others: tuple[int, ...], middle: float, now: float) -> bool:
         if value != channel.value or others != channel.others:
-            channel.value, channel.changed_at, channel.middle, channel.others = value, now, middle, others
-        return now - channel.changed_at >= self.frozen_s and abs(middle - channel.middle) > self.moved
+            channel.value, channel.changed_at, channel.others = value, now, others
+            channel.low = channel.high = middle
+        channel.low, channel.high = min(channel.low, middle), max(channel.high, middle)
+        return now - channel.changed_at >= self.frozen_s and channel.high - channel.low > self.moved
 
     def _good(self, values: Sequence[float | None]) -> tuple[int, ...]:
         return tuple(

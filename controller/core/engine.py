@@ -8,6 +8,7 @@ from typing import Any
 
 from controller.core import alarms, assess, loops, modes
 from controller.core.alarm_states import Alarm
+from controller.core.allowance import Allowance
 from controller.core.authority import Authority, Scene, Verdict
 from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome
@@ -16,6 +17,7 @@ from controller.core.interlocks import Denial, Gate, Interlocks, Permits, Write
 from controller.core.pod import Pod, alarm_rows, interlock_rows, isolation_id, outputs, pod_points
 from controller.core.points import Reading, Value, good
 from controller.core.power import DeenergiseSequence, EnergiseSequence, off_demands, pending
+from controller.core.sensing import Sensing
 from controller.core.sequences import Demand, RunSequence, RunState, lead
 from controller.core.slots import Array, Lock
 
@@ -116,6 +118,8 @@ class Engine:
         self.staging = loops.ChillerStaging(pod.fws)
         self.energise = EnergiseSequence(pod.power, pod.racks)
         self.shutdown = DeenergiseSequence(pod.power, pod.racks)
+        self.sensing = Sensing(pod)
+        self.allowance = Allowance(pod, saved.get("shed", ()))
         rise = pod.tcs.pump_up_pct_per_s / 100 * pod.tcs.flow_design_lpm * REACHABLE_SHARE
         self.reachable = Ramp(rise, float("inf"))
         prove = pod.startup.pump_prove_s
@@ -164,6 +168,7 @@ class Engine:
             "latched": self.interlocks.latched(),
             "alarms": self.alarms.saved(self.wall_offset_s),
             "authority": self.authority.saved(self.wall_offset_s),
+            "shed": sorted(self.allowance.shed),
         }
 
     def _scene(self, image: Image, now: float) -> Scene:
@@ -173,6 +178,7 @@ class Engine:
         """Return the image with what follows from it."""
         pod = self.pod
         slots = self.authority.slots
+        image = self.sensing.step(image, slots.value("pod.supply_temp_sp"))
         wanted = POSTURES[self.modes.state].pumps in ("run", "full") or assess.any_energised(pod, image)
         found = assess.derived(pod, image, slots, self.reachable, wanted=wanted)
         off = len(pending(pod.racks, image, set())) if self.modes.state == modes.NORMAL else None
@@ -184,7 +190,11 @@ class Engine:
         found["pod.booting"] = good(image.at - self.booted_at < pod.startup.image_max_s, image.at)
         figures = self.alarms.figures(image.at).items()
         found |= {f"pod.{name}": good(figure, image.at) for name, figure in figures}
-        return image.with_derived(found)
+        if self.modes.state not in modes.LIVE and not self.holding:
+            self.allowance.shed.clear()
+        return self.allowance.step(
+            image.with_derived(found), slots, self.pumps, self.chillers, self.sensing.water_share
+        )
 
     def _asked(self, verdict: Verdict, now: float) -> set[str]:
         """Return the operations that accepted commands ask of this scan."""
@@ -202,7 +212,7 @@ class Engine:
         suction = image.number(pod.tcs.suction_pressure, otherwise=None)
         water = any(pump.proven for pump in self.fws_pumps) and any(chiller.proven for chiller in self.chillers)
         acting = self.interlocks.acting
-        blocked = self.interlocks.racks_tripped()
+        blocked = self.interlocks.racks_tripped() | self.allowance.shed
         missing: tuple[str, ...] = ()
         if self.modes.state == "STARTUP.precheck":
             missing = tuple(assess.missing(pod, image, self.interlocks.tripped()))
@@ -227,7 +237,7 @@ class Engine:
             trip=self.interlocks.tripped(),
             trip_cleared=self.interlocks.cleared(),
             cooling_lost="TCS flow below need" if "cooling_lost" in acting else "",
-            limited="" if image.usable("pod.supply_temp") else "supply temperature not known",
+            limited=self.allowance.limiting if image.usable("pod.supply_temp") else "supply temperature not known",
             cooled=assess.cooled(pod, image, elapsed, self._racks_off_s(now)),
         )
 
@@ -243,6 +253,7 @@ class Engine:
         self.ready = Delay(self.pod.startup.ready_hold_s)
         if transition.dest == "STARTUP.energise":
             self.energise.clear()
+            self.allowance.shed.clear()
         self.shutdown.clear()
         self.was_starting = transition.dest == modes.COOLING_LOST and transition.source == "STARTUP.energise"
         if transition.source == modes.OFF and transition.dest in modes.LIVE:
@@ -323,13 +334,14 @@ class Engine:
         yield from demands
 
     def _rack_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
-        blocked = self.interlocks.racks_tripped()
+        blocked, isolated = self.interlocks.racks_tripped(), self.interlocks.racks_isolated()
         if posture.racks == "energise":
-            yield from self.energise.step(image, blocked, now)
+            yield from self.energise.step(image, blocked | self.allowance.shed, now)
         elif posture.racks == "shutdown":
             yield from self.shutdown.step(image, now)
         elif posture.racks == "off":
             yield from off_demands(self.pod.racks, f"{self.modes.state}: {self.modes.cause}")
+        yield from self.allowance.demands(image, blocked, now, normal=self.modes.state == modes.NORMAL)
         for rack in self.pod.racks:
             off = not any(image.flag(outlet, otherwise=True) for outlet in rack.outlets)
             since = self.rack_off_since.setdefault(rack.name, now) if off else None
@@ -338,7 +350,11 @@ class Engine:
             if rack.name in blocked:
                 why = self.interlocks.why_rack(rack.name)
                 yield from off_demands([rack], why)
-                if since is not None and now - since >= self.pod.protection.rack_off_before_valve_s:
+                if (
+                    rack.name in isolated
+                    and since is not None
+                    and now - since >= self.pod.protection.rack_off_before_valve_s
+                ):
                     yield Demand(f"{rack.valve}.position_cmd", 0.0, f"{why}, rack is off")
 
     def _permits(self, image: Image, now: float) -> Permits:

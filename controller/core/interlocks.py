@@ -38,7 +38,7 @@ class Protection:
 class Row:
     """One interlock: acts while its condition held for ``delay_s``; a trip latches until reset.
 
-    ``rack`` limits the trip to one rack; empty means all.
+    ``rack`` limits the trip to one rack; empty means all. ``isolates``: its valve is shut too, once it is off.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Row:
     delay_s: float
     trip: bool
     rack: str = ""
+    isolates: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,10 @@ class Interlocks:
 
     def racks_tripped(self) -> set[str]:
         return {i.row.rack for i in self._all.values() if i.row.rack and i.latch.state}
+
+    def racks_isolated(self) -> set[str]:
+        """Return the racks whose water is to be shut off too."""
+        return {i.row.rack for i in self._all.values() if i.row.isolates and i.latch.state}
 
 
 @dataclass(frozen=True, slots=True)

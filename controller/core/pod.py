@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from controller.core import loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
 from controller.core.alarm_states import AlarmRow
+from controller.core.capacity import Cooling
 from controller.core.interlocks import Output, Protection, Row
 from controller.core.points import Kind, Point, Value
 from controller.core.power import Power, Rack
@@ -20,6 +21,10 @@ SPEED_SLEW_PCT_PER_S = 1.0
 SETPOINT_SEEN_K = 0.15  # registers of setpoints hold tenths
 MIN_MOVE_PCT = 0.3
 PACE_S = 0.5
+PERMIT_NUMBERS = (("it_permit", "kW", 1.0), ("it_cap", "%", 0.5), ("seconds_to_trip", "s", 1.0))
+RACK_NUMBERS = (("chip_temp", "Cel", 0.5), ("flow_share", "%", 1.0))
+SPLIT_FLAGS = ("supply_temp_split", "return_temp_split", "fws_supply_temp_split", "it_power_split")
+RACK_FLAGS = ("limited", "shed", "flow_wrong")
 ALARM_NUMBERS = (
     ("alarms_standing", "{count}", 0.5),
     ("alarms_unacked", "{count}", 0.5),
@@ -89,6 +94,7 @@ class Pod:
     tcs: loops.Tcs
     fws: loops.Fws
     room: loops.Room
+    cooling: Cooling
     power: Power
     racks: tuple[Rack, ...]
     protection: Protection
@@ -114,8 +120,20 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("racks_off", "{count}", 0.5),
         ("pumps_running", "{count}", 0.5),
         ("chillers_running", "{count}", 0.5),
+        *PERMIT_NUMBERS,
     ]  # fmt: skip
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
+    for sensor in judged(pod):
+        device, _, name = sensor.partition(".")
+        points += [Point(device, f"{name}_suspect", Kind.FLAG, max_age_s=age)]
+    points += [Point(valve, "stuck", Kind.FLAG, max_age_s=age) for valve in _valves(pod)]
+    points += [Point(pod.tcs.valve, "no_effect", Kind.FLAG, max_age_s=age)]
+    points += [Point("pod", name, Kind.FLAG, max_age_s=age) for name in SPLIT_FLAGS]
+    points += [Point("pod", "it_limit", Kind.TEXT, max_age_s=age)]
+    for rack in pod.racks:
+        own = (*PERMIT_NUMBERS, *RACK_NUMBERS)
+        points += [Point(rack.name, name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in own]
+        points += [Point(rack.name, name, Kind.FLAG, max_age_s=age) for name in RACK_FLAGS]
     points += [Point("pod", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in ALARM_NUMBERS]
     flags = [("pod", "booting"), ("pod", "isolation_held"), ("pod", "alarm_flood"), ("controller", "store_failing")]
     points += [Point(device, name, Kind.FLAG) for device, name in flags]
@@ -151,9 +169,20 @@ def interlock_rows(pod: Pod) -> list[Row]:
     ]
     for rack in pod.racks:
         leak_s = protection.rack_leak_confirm_s
-        rows.append(Row(f"leak_{rack.name}", f"leak in {rack.name}", leak_s, trip=True, rack=rack.name))
-        rows.append(Row(isolation_id(rack.name), f"isolation of {rack.name} asked for", 0.0, trip=True, rack=rack.name))
+        name, asked = rack.name, f"isolation of {rack.name} asked for"
+        rows.append(Row(f"leak_{name}", f"leak in {name}", leak_s, trip=True, rack=name, isolates=True))
+        rows.append(Row(isolation_id(name), asked, 0.0, trip=True, rack=name, isolates=True))
+        rows.append(Row(f"flow_{name}", f"no flow in {name}", pod.cooling.rack_flow_lost_s, trip=True, rack=name))
     return rows
+
+
+def judged(pod: Pod) -> tuple[str, ...]:
+    """Return every sensor that is judged against others of its kind or against a model."""
+    return (*pod.tcs.supply_temps, *pod.tcs.return_temps, *pod.fws.supply_temps, pod.tcs.flow)
+
+
+def _valves(pod: Pod) -> tuple[str, ...]:
+    return (pod.tcs.valve, *(rack.valve for rack in pod.racks))
 
 
 def isolation_id(rack: str) -> str:
@@ -213,7 +242,66 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             },
         )
     )
-    return [*rows, *_authority_rows()]
+    return [*rows, *_authority_rows(), *_permit_rows(pod), *_sensor_rows(pod), *_effect_rows(pod)]
+
+
+def _sensor_rows(pod: Pod) -> Iterable[AlarmRow]:
+    for sensor in judged(pod):
+        yield AlarmRow(
+            f"{sensor.replace('.', '_')}_suspect", f"{sensor}_suspect", "on", f"{sensor} can't be right", "medium",
+            "It is left out of the vote; one sensor less is there for the next failure.",
+            "Compare it with its partners; check its wiring; replace it. It is taken back when it agrees again.",
+        )  # fmt: skip
+    for flag, what in zip(SPLIT_FLAGS, ("TCS supply", "TCS return", "facility supply", "IT power"), strict=True):
+        yield AlarmRow(
+            f"pod_{flag}", f"pod.{flag}", "on", f"The {what} sensors that are left do not agree", "medium",
+            "The safer one counts; nobody can tell which of them is wrong.",
+            "Compare them with a meter of your own; replace the one that is wrong.",
+        )  # fmt: skip
+
+
+def _effect_rows(pod: Pod) -> Iterable[AlarmRow]:
+    for valve in _valves(pod):
+        yield AlarmRow(
+            f"{valve}_stuck", f"{valve}.stuck", "on", f"{valve} does not go where it is sent", "high",
+            "It stays where it is; IT power is capped to what can be cooled that way.",
+            "Check its supply and actuator; move it by hand; reset its own fault.",
+            unless=(f"{valve}.fault",), group="cooling",
+        )  # fmt: skip
+    valve = pod.tcs.valve
+    yield AlarmRow(
+        f"{valve}_no_effect", f"{valve}.no_effect", "on", f"{valve} does not do what it says", "high",
+        "Supply temperature is out of control; IT power is capped to what the exchanger really takes.",
+        "Check the stem and coupling of the valve, the facility water's flow, and the exchanger for fouling.",
+        group="cooling",
+    )  # fmt: skip
+
+
+def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
+    yield AlarmRow(
+        "pod_it_capped", "pod.it_cap", "below", "IT power is capped", "high",
+        "Jobs run slower; the point it_limit says what the cooling lacks.",
+        "Clear what limits the cooling; the cap goes by itself within a minute.",
+        limit=99.0, on_delay_s=5.0, group="cooling",
+    )  # fmt: skip
+    for rack in pod.racks:
+        name = rack.name
+        yield AlarmRow(
+            f"{name}_flow_low", f"{name}.flow_share", "below", f"{name} gets less coolant than its neighbours", "high",
+            "Its chips run hotter; it alone is capped, or put off before they are damaged.",
+            "Check its couplings, hoses and valve for what is half shut or clogged.",
+            limit=80.0, hysteresis=5.0, on_delay_s=5.0, further=40.0, group="cooling",
+        )  # fmt: skip
+        yield AlarmRow(
+            f"{name}_shed", f"{name}.shed", "on", f"{name} was put off: IT did not follow the power cap", "high",
+            "Its jobs are lost; it comes back by itself when full power is allowed again.",
+            "Find out why the cluster manager did not follow; clear what limits the cooling.",
+        )  # fmt: skip
+        yield AlarmRow(
+            f"{name}_flow_wrong", f"{name}.flow_wrong", "on", f"The flow meter of {name} can't be right", "medium",
+            "Its flow is taken from the main's meter less the other racks.", "Check or replace the meter.",
+            on_delay_s=10.0,
+        )  # fmt: skip
 
 
 def _authority_rows() -> Iterable[AlarmRow]:

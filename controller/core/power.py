@@ -14,12 +14,18 @@ RACK_DEAD_KW = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Rack:
-    """One rack: its outlets, meters, liquid valve, leak detectors and shed tier (3 is shed first, 0 never)."""
+    """One rack: its outlets, meters, liquid valve, leak detectors and shed tier (3 is shed first, 0 never).
+
+    ``flow`` and ``outlet_temps`` are its own coolant meters; a rack without any shares what is measured in the main.
+    """
 
     outlets: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
     power: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "kW"})
     valve: str = field(metadata={"class": "valve"})
+    flow: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "L/min"})
+    outlet_temps: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "Cel"})
     leak: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
+    rated_kw: float
     shed_tier: int
     name: str = ""
 
@@ -48,6 +54,11 @@ class Power:
 
 def it_power_kw(power: Power, racks: Sequence[Rack], image: Image) -> float | None:
     """Return the IT power in kW: the higher of the feeds' sum and the racks' sum; None if neither is whole."""
+    return max(it_power_sources(power, racks, image), default=None)
+
+
+def it_power_sources(power: Power, racks: Sequence[Rack], image: Image) -> list[float]:
+    """Return the feeds' sum and the racks' sum in kW, each only if it is whole."""
     feeds = image.numbers(power.feeds)
     by_rack = [rack.power_kw(image) for rack in racks]
     whole = []
@@ -55,7 +66,7 @@ def it_power_kw(power: Power, racks: Sequence[Rack], image: Image) -> float | No
         whole.append(sum(feeds))
     if by_rack and all(value is not None for value in by_rack):
         whole.append(sum(value for value in by_rack if value is not None))
-    return max(whole, default=None)
+    return whole
 
 
 @dataclass(slots=True)

@@ -70,7 +70,7 @@ def owned_points(pod: Pod) -> frozenset[str]:
 def needed_points(pod: Pod) -> frozenset[str]:
     """Return the points that control, interlocks and alarms rest on: roles, and what a class promises of a device."""
     needed = set(owned_points(pod)) | {item.point for item in pod.expected}
-    tables: tuple[Any, ...] = (pod.tcs, pod.fws, pod.room, pod.power, pod.protection, *pod.racks)
+    tables: tuple[Any, ...] = (pod.tcs, pod.fws, pod.room, pod.cooling, pod.power, pod.protection, *pod.racks)
     for name in (text for table in tables for text in _texts(dataclasses.asdict(table))):
         if name in pod.points:
             needed.add(name)

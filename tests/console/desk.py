@@ -19,11 +19,13 @@ NUMBERS: Mapping[str, float] = {
     "return_temp": 41.5,
     "fws_supply_temp": 20.0,
     "tcs_flow": 1302.0,
+    "flow": 162.75,
     "suction_pressure": 140.0,
     "temperature": 24.0,
     "humidity": 45.0,
     "speed": 71.5,
     "position": 100.0,
+    "position_cmd": 100.0,
     "power": 60.0,
 }
 

@@ -112,6 +112,7 @@ class PodModel:
             share = self.rack_kw * len(on) / len(rack.outlets) / len(rack.power)
             self.values |= dict.fromkeys(rack.power, share)
             self.values[f"{rack.valve}.position"] = float(self.values[f"{rack.valve}.position_cmd"])
+            self.values |= dict.fromkeys(rack.flow, float(self.values[pod.tcs.flow]) / len(pod.racks))
         total = sum(float(self.values[point]) for rack in pod.racks for point in rack.power)
         self.values |= dict.fromkeys(pod.power.feeds, total / len(pod.power.feeds))
         flow = float(self.values[pod.tcs.flow])

@@ -15,12 +15,9 @@ from controller.config.plan import Plan
 from controller.core.commands import OPERATIONS, Command
 from controller.core.engine import Effects, Engine
 from controller.core.points import Point
-from hil.devices.build import emulators_of, plant_of
 from hil.plant.streams import seed_of
-from hil.record import Record
-from hil.virtual import Parts, VirtualStage
+from hil.virtual import VirtualStage
 from hil.warm import warm_up
-from tests.sim.devices import FaultyEmulator
 from tests.sim.invariants import UNATTENDED, judged, judged_at_end
 from tests.sim.swarm import COMMANDS, KINDS, Strike, Swarm
 from tests.sim.track import Track
@@ -41,9 +38,7 @@ class World(VirtualStage):
     """
 
     def __init__(self, plan: Plan) -> None:
-        plant, record = plant_of(plan, WARM_LOAD, 1), Record()
-        emulators = {name: FaultyEmulator(plain) for name, plain in emulators_of(plan, plant, record).items()}
-        super().__init__(plan, sample_s=NEVER_S, parts=Parts(plant, record, dict(emulators)))
+        super().__init__(plan, load=WARM_LOAD, sample_s=NEVER_S)
         self.track: Track | None = None
         self.found: list[tuple[int, float, str]] = []
         self._hash = hashlib.blake2b(digest_size=16)

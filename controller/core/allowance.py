@@ -1,0 +1,109 @@
+"""What IT may draw in this scan: limits from measurements and protection, the permit, and the racks shed under it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+
+from controller.core.assess import reading
+from controller.core.headroom import Headroom, Seen
+from controller.core.image import Image
+from controller.core.permit import Limit, Load, Permit
+from controller.core.pod import Pod
+from controller.core.points import Reading, good
+from controller.core.power import EnergiseSequence, off_demands
+from controller.core.sequences import Demand, RunSequence
+from controller.core.slots import Slots
+
+SHED = "power cap not followed"
+
+
+class Allowance:
+    """Headroom and permit of one pod, and the racks that were shed. ``shed`` names those found so at start."""
+
+    def __init__(self, pod: Pod, shed: Iterable[str] = ()) -> None:
+        self._pod = pod
+        self.headroom = Headroom(pod)
+        self.permit = Permit(pod.cooling, [rack.name for rack in pod.racks], shed)
+        self._restore = EnergiseSequence(pod.power, pod.racks)
+
+    @property
+    def shed(self) -> set[str]:
+        return self.permit.shed
+
+    @property
+    def limiting(self) -> str:
+        """Return why power is held down now, or nothing."""
+        return self.permit.limiting
+
+    def step(
+        self,
+        image: Image,
+        slots: Slots,
+        pumps: Sequence[RunSequence],
+        chillers: Sequence[RunSequence],
+        water_share: float | None = None,
+        asked: Iterable[Limit] = (),
+    ) -> Image:
+        """Return the image with what IT may draw now. Nothing is capped before the image can be whole after a start.
+
+        Args:
+            water_share: what a valve that can't be moved passes of the facility water; None while it can.
+            asked: limits that protection asks for.
+        """
+        now, heat = image.at, seen(image, slots)
+        limits = [*self.headroom.step(image, heat, pumps, chillers, water_share, now), *asked]
+        if image.flag("pod.booting", otherwise=True):
+            limits = []
+        self.permit.step(limits, loads(self._pod, image, heat.power_kw), heat.power_kw, now)
+        return image.with_derived(self._published(now))
+
+    def demands(self, image: Image, blocked: AbstractSet[str], now: float, *, normal: bool) -> Iterable[Demand]:
+        """Keep shed racks off; bring them back one after another when the full permit stands again.
+
+        Args:
+            blocked: racks that must stay off for another reason.
+            normal: whether the mode lets racks come back.
+        """
+        shed, racks = self.permit.shed, self._pod.racks
+        if not (self.permit.restoring and normal):
+            self._restore.clear()
+            yield from off_demands([rack for rack in racks if rack.name in shed], SHED)
+            return
+        others = {rack.name for rack in racks} - shed
+        yield from self._restore.step(image, {*blocked, *others}, now)
+        shed -= {rack.name for rack in racks if not rack.pending(image)}
+
+    def _published(self, at: float) -> dict[str, Reading]:
+        headroom, permit = self.headroom, self.permit
+        found = {point: reading(value, at) for point, value in headroom.numbers.items()}
+        found["pod.it_limit"] = good(permit.pod.cause, at)
+        for name, grant in (("pod", permit.pod), *permit.racks.items()):
+            found[f"{name}.it_permit"] = good(grant.kw, at)
+            found[f"{name}.it_cap"] = good(grant.cap_pct, at)
+        for name, grant in permit.racks.items():
+            found[f"{name}.limited"] = good(bool(grant.cause) and grant.cause != permit.pod.cause, at)
+            found[f"{name}.shed"] = good(name in permit.shed, at)
+            found[f"{name}.flow_wrong"] = good(name in headroom.wrong_meters, at)
+        return found
+
+
+def seen(image: Image, slots: Slots) -> Seen:
+    """Return what this scan measured of the loop."""
+    supply, back, water, flow, power = (
+        image.number(f"pod.{name}", otherwise=None)
+        for name in ("supply_temp", "return_temp", "fws_supply_temp", "flow", "it_power")
+    )
+    setpoint, water_sp = slots.value("pod.supply_temp_sp"), slots.value("pod.fws_supply_temp_sp")
+    return Seen(supply, back, water, flow, power, setpoint, water_sp)
+
+
+def loads(pod: Pod, image: Image, power_kw: float | None) -> list[Load]:
+    """Return every rack as the permit sees it; one without meters that can be trusted has its share of the whole."""
+    rated = sum(rack.rated_kw for rack in pod.racks)
+    found = []
+    for rack in pod.racks:
+        own = rack.power_kw(image)
+        power = power_kw * rack.rated_kw / rated if own is None and power_kw is not None else own
+        found.append(Load(rack.name, rack.rated_kw, rack.shed_tier, rack.energised(image), power))
+    return found

@@ -1,0 +1,195 @@
+"""What this pod's cooling can take now: the limits that follow from its own measurements, and the time that is left."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from controller.core.capacity import (
+    ChipEstimate,
+    Cold,
+    RackModel,
+    exchanger_kw,
+    loop_seconds,
+    possible_flow_lpm,
+    reserve_kw,
+)
+from controller.core.exchanger import Exchanger, coolant_kw
+from controller.core.image import Image
+from controller.core.permit import Limit
+from controller.core.pod import Pod
+from controller.core.power import Rack
+from controller.core.sequences import RunSequence, RunState
+
+HEAT_LAG_S = 20.0  # from a rise of power until its heat is seen at the exchanger
+METER_WRONG_SHARE = 0.5  # of a rack's flow: so much more in the main than in all racks, and the lowest meter is wrong
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What one scan measured of the loop; None is what can't be trusted."""
+
+    supply_c: float | None
+    return_c: float | None
+    water_c: float | None
+    flow_lpm: float | None
+    power_kw: float | None
+    setpoint_c: float
+    water_sp_c: float
+
+    @property
+    def supply(self) -> float:
+        return self.setpoint_c if self.supply_c is None else self.supply_c
+
+
+class Headroom:
+    """Limits of power and seconds to trip of one pod, from flow, temperatures, power and the state of its machines.
+
+    Attributes:
+        chips: estimate of each rack's hottest chips, by rack.
+        numbers: figures to publish, by point; None where they are not known.
+        wrong_meters: racks whose flow meter the others contradict.
+    """
+
+    def __init__(self, pod: Pod) -> None:
+        self.pod = pod
+        cooling, tcs = pod.cooling, pod.tcs
+        liquid = tcs.liquid_share_pct / 100
+        self._rated = sum(rack.rated_kw for rack in pod.racks)
+        self._models = {
+            rack.name: RackModel(
+                cooling, rack.rated_kw, liquid * rack.rated_kw, tcs.flow_design_lpm * rack.rated_kw / self._rated
+            )
+            for rack in pod.racks
+        }
+        self._whole = RackModel(cooling, self._rated, liquid * self._rated, tcs.flow_design_lpm)
+        self._exchanger = Exchanger(tcs.exchanger_kw_per_k, tcs.flow_design_lpm, tcs.exchanger_water_lpm)
+        self.chips = {name: ChipEstimate(model) for name, model in self._models.items()}
+        self.numbers: dict[str, float | None] = {}
+        self.wrong_meters: set[str] = set()
+        self._heat_kw: float | None = None
+        self._at = 0.0
+
+    def step(
+        self,
+        image: Image,
+        seen: Seen,
+        pumps: Sequence[RunSequence],
+        chillers: Sequence[RunSequence],
+        water_share: float | None,
+        now: float,
+    ) -> list[Limit]:
+        """Return the limits of this scan.
+
+        Args:
+            water_share: of the facility water that a valve which does not move passes; None while it moves.
+        """
+        flows = self._flows(image, seen.flow_lpm)
+        self._chips(image, flows, seen, now)
+        self._seconds(seen, now)
+        speeds = [s for p in pumps if p.proven for s in image.numbers([f"{p.device}.speed"])]
+        possible = possible_flow_lpm(seen.flow_lpm, speeds, self.pod.tcs.flow_max_lpm)
+        gain = possible / seen.flow_lpm if possible is not None and seen.flow_lpm else 1.0
+        found = list(self._by_flow(possible, {name: flow * gain for name, flow in flows.items()}, seen))
+        if possible is not None:
+            found.append(self._by_exchanger(possible, seen, water_share))
+        if chillers:
+            found.append(self._by_reserve(image, seen, chillers, now))
+        return found
+
+    def _flows(self, image: Image, total: float | None) -> dict[str, float]:
+        """Return the flow of each rack that is known; of one meter against all the others, the others are right."""
+        shares: dict[str, float] = {}
+        for rack in self.pod.racks:
+            measured = image.numbers(rack.flow)
+            if rack.flow and len(measured) == len(rack.flow):
+                shares[rack.name] = sum(measured) / self._models[rack.name].design_lpm
+        self.wrong_meters.clear()
+        if total is not None and len(shares) == len(self.pod.racks) > 1:
+            lowest = min(shares, key=lambda name: shares[name])
+            gap = total - sum(share * self._models[name].design_lpm for name, share in shares.items())
+            design = self._models[lowest].design_lpm
+            if gap > METER_WRONG_SHARE * design * total / self.pod.tcs.flow_design_lpm:
+                self.wrong_meters.add(lowest)
+                shares[lowest] += gap / design
+        for name in self._models:
+            others = [share for other, share in shares.items() if other != name]
+            middle = median(others) if others else 0.0
+            known = name in shares and middle > 0
+            self.numbers[f"{name}.flow_share"] = 100 * shares[name] / middle if known else None
+        return {name: share * self._models[name].design_lpm for name, share in shares.items()}
+
+    def _chips(self, image: Image, flows: Mapping[str, float], seen: Seen, now: float) -> None:
+        for rack in self.pod.racks:
+            power = self._power_kw(rack, image, seen)
+            flow = flows.get(rack.name)
+            if flow is None and seen.flow_lpm is not None:
+                flow = seen.flow_lpm * rack.rated_kw / self._rated
+            chips, estimate, seconds = self.chips[rack.name], None, None
+            if power is not None and flow is not None:
+                estimate = chips.step(power, flow, seen.supply, now)
+                seconds = chips.seconds_to(self.pod.cooling.chip_trip_c)
+            else:
+                chips.chip_c = None
+            self.numbers[f"{rack.name}.chip_temp"] = estimate
+            self.numbers[f"{rack.name}.seconds_to_trip"] = seconds
+
+    def _power_kw(self, rack: Rack, image: Image, seen: Seen) -> float | None:
+        if not rack.energised(image):
+            return 0.0
+        own = rack.power_kw(image)
+        return own if own is not None or seen.power_kw is None else seen.power_kw * rack.rated_kw / self._rated
+
+    def _seconds(self, seen: Seen, now: float) -> None:
+        """Work out when the pod trips: its loop as a whole, or the first of its racks."""
+        liquid = self.pod.tcs.liquid_share_pct / 100
+        if seen.power_kw is None:
+            self._heat_kw = None
+        else:
+            heat, passed = liquid * seen.power_kw, max(0.0, now - self._at)
+            last = heat if self._heat_kw is None else self._heat_kw
+            self._heat_kw = last + (heat - last) * passed / (HEAT_LAG_S + passed)
+        self._at = now
+        seconds = [s for rack in self.pod.racks if (s := self.numbers[f"{rack.name}.seconds_to_trip"]) is not None]
+        if self._heat_kw is not None and None not in (seen.supply_c, seen.return_c, seen.flow_lpm):
+            taken = coolant_kw(seen.flow_lpm or 0.0, (seen.return_c or 0.0) - seen.supply)
+            trip_c = self.pod.protection.supply_temp_trip_c
+            seconds.append(loop_seconds(self.pod.cooling, seen.supply, trip_c, self._heat_kw, taken))
+        self.numbers["pod.seconds_to_trip"] = min(seconds, default=None)
+
+    def _by_flow(self, possible: float | None, flows: Mapping[str, float], seen: Seen) -> Iterator[Limit]:
+        if possible is not None:
+            yield Limit("TCS flow too low for full power", self._whole.permit_kw(possible, seen.supply))
+        for name, flow in flows.items():
+            yield Limit(f"{name} gets too little flow", self._models[name].permit_kw(flow, seen.supply), name)
+
+    def _by_exchanger(self, possible: float, seen: Seen, water_share: float | None) -> Limit:
+        water = seen.water_sp_c if seen.water_c is None else seen.water_c
+        share, cause = 1.0, "facility water too warm for full power"
+        if water_share is not None:
+            share, cause = water_share, f"{self.pod.tcs.valve} does not move"
+        warmest = seen.setpoint_c + self.pod.cooling.supply_over_k
+        heat = exchanger_kw(self._exchanger, possible, share, warmest, water)
+        return Limit(cause, heat / (self.pod.tcs.liquid_share_pct / 100))
+
+    def _by_reserve(self, image: Image, seen: Seen, chillers: Sequence[RunSequence], now: float) -> Limit:
+        cooling, fws = self.pod.cooling, self.pod.fws
+        water = seen.water_sp_c if seen.water_c is None else seen.water_c
+        waits = [self._wait_s(chiller, water, seen.water_sp_c, now) for chiller in chillers]
+        cold = Cold(sum(wait <= 0 for wait in waits), min((wait for wait in waits if wait > 0), default=0.0))
+        ambient = max(image.numbers(cooling.ambient_temps), default=cooling.chiller_rated_ambient_c)
+        heat = reserve_kw(cooling, cold, fws.chiller_capacity_kw, water, seen.water_sp_c, ambient, seen.power_kw or 0.0)
+        return Limit("chiller reserve", heat - cooling.reserve_kw)
+
+    def _wait_s(self, chiller: RunSequence, water_c: float, water_sp_c: float, now: float) -> float:
+        """Return how long this chiller can't help; one that does not answer helps while the water stays cold."""
+        match chiller.state:
+            case RunState.FAILED:
+                return self.pod.cooling.repair_s
+            case RunState.UNKNOWN:
+                cold = water_c <= water_sp_c + self.pod.fws.stage_up_temp_k
+                return 0.0 if cold else self.pod.cooling.repair_s
+            case RunState.STOPPED:
+                return max(0.0, chiller.stopped_at + chiller.min_off_s - now)
+        return 0.0

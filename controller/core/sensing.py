@@ -1,0 +1,157 @@
+"""One value from several sensors: who can't be right is left out and named, and models speak where sensors disagree."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+
+from controller.core.blocks import Delay, LeakyDelay, Vote, Voted, clamp
+from controller.core.effect import FLOW_LEAST_LPM, Heat, Stroke, SupplyModel, ValveWatch
+from controller.core.exchanger import Exchanger
+from controller.core.image import Image
+from controller.core.loops import speed_for_flow_pct
+from controller.core.pod import Pod
+from controller.core.points import Reading, bad, good
+from controller.core.power import it_power_sources
+
+BAND_K, EJECT_S, READMIT_S = 1.0, 5.0, 30.0
+FROZEN_S, MOVED_K = 30.0, 0.25  # a probe of 0.1 K that stands still while its partners moved by two and a half steps
+ALONE_K = 3.0  # from the model: farther, and the last probe is not believed
+SPLIT_K, SPLIT_S = 1.0, 5.0
+FLOW_APART, FLOW_S = 0.10, 3.0  # of the design flow; pumps that ramp make less of a difference, or a shorter one
+POWER_APART, POWER_S = 0.07, 5.0
+ROLES = ("supply_temp", "return_temp", "fws_supply_temp")
+
+
+@dataclass(slots=True)
+class FlowJudge:
+    """The main's flow meter against the racks' own meters and the pumps' curve.
+
+    The meter is believed while either of the others speaks for it. Else what the others agree on counts, and where they
+    don't agree either, the lowest.
+    """
+
+    design_lpm: float
+    suspect: LeakyDelay
+
+    def step(self, meter: float, racks: float | None, curve: float | None, now: float) -> tuple[float, bool]:
+        """Return the flow, and whether the meter is not believed. What is not known speaks for nobody."""
+        others = [value for value in (racks, curve) if value is not None]
+        near = FLOW_APART * self.design_lpm
+        lonely = len(others) == 2 and all(abs(meter - other) > near for other in others)
+        if not self.suspect.step(lonely, now):
+            return meter, False
+        if racks is not None and curve is not None and abs(racks - curve) <= near:
+            return racks, True
+        return min([meter, *others]), True
+
+
+class Sensing:
+    """Votes of one pod; ``watch`` is the exchanger's valve, whose model is what breaks a tie of supply probes."""
+
+    def __init__(self, pod: Pod) -> None:
+        self.pod = pod
+        tcs = pod.tcs
+        self._points = dict(zip(ROLES, (tcs.supply_temps, tcs.return_temps, pod.fws.supply_temps), strict=True))
+        self._votes = {
+            role: Vote(len(points), BAND_K, EJECT_S, READMIT_S, FROZEN_S, MOVED_K, safer_is_high=True)
+            for role, points in self._points.items()
+        }
+        self._splits = {role: Delay(SPLIT_S, SPLIT_S) for role in ROLES}
+        exchanger = Exchanger(tcs.exchanger_kw_per_k, tcs.flow_design_lpm, tcs.exchanger_water_lpm)
+        self.watch = ValveWatch(SupplyModel(exchanger, tcs.valve_rangeability))
+        self._racks = {rack.valve: Stroke() for rack in pod.racks}
+        self._flow = FlowJudge(tcs.flow_design_lpm, LeakyDelay(FLOW_S))
+        self._power = Delay(POWER_S, POWER_S)
+        self.water_share: float | None = None
+
+    def step(self, image: Image, setpoint_c: float) -> Image:
+        """Return the image with one value for each role, and a flag for what can't be believed."""
+        now = image.at
+        flow, wrong = self._flow_lpm(image, now)
+        found: dict[str, Reading] = {
+            "pod.flow": bad("not known", now) if flow is None else good(flow, now),
+            f"{self.pod.tcs.flow}_suspect": good(wrong, now),
+            "pod.it_power_split": good(self._power.step(self._power_split(image), now), now),
+        }
+        voted: dict[str, float | None] = {}
+        for role in reversed(ROLES):  # the supply last: its anchor needs the others
+            anchor = self._anchor(image, voted, flow) if role == "supply_temp" else None
+            result = self._vote(role, image, anchor, now)
+            voted[role] = result.value
+            found[f"pod.{role}"] = bad("not known", now) if result.value is None else good(result.value, now)
+            for place, point in enumerate(self._points[role]):
+                found[f"{point}_suspect"] = good(place in result.ejected, now)
+            found[f"pod.{role}_split"] = good(self._splits[role].step(self._split(role, image, result), now), now)
+        found |= self._valves(image, voted, flow, setpoint_c)
+        return image.with_derived(found)
+
+    def _vote(self, role: str, image: Image, anchor: float | None, now: float) -> Voted:
+        values = [image.number(point, otherwise=None) for point in self._points[role]]
+        result = self._votes[role].step(values, now, anchor)
+        alone = len(values) > 1 and len(result.used) == 1 and result.value is not None
+        if alone and result.value is not None and anchor is not None and abs(result.value - anchor) > ALONE_K:
+            return Voted(None, (), (*result.ejected, *result.used))
+        return result
+
+    def _split(self, role: str, image: Image, result: Voted) -> bool:
+        """Two that are left and don't agree: nobody can tell which is wrong."""
+        used = image.numbers(self._points[role][place] for place in result.used)
+        return len(used) == 2 and max(used) - min(used) > SPLIT_K
+
+    def _heat(self, image: Image, voted: dict[str, float | None], flow: float | None, supply: float) -> Heat | None:
+        back, water = voted["return_temp"], voted["fws_supply_temp"]
+        position = image.number(f"{self.pod.tcs.valve}.position", otherwise=None)
+        if back is None or water is None or flow is None or position is None or flow < FLOW_LEAST_LPM:
+            return None
+        return Heat(supply, back, water, flow, position)
+
+    def _anchor(self, image: Image, voted: dict[str, float | None], flow: float | None) -> float | None:
+        """Return what the exchanger's model says of the supply; nothing while its valve is not believed either."""
+        heat = self._heat(image, voted, flow, 0.0)
+        return None if heat is None or self.watch.no_effect else self.watch.model.expected_c(heat)
+
+    def _valves(
+        self, image: Image, voted: dict[str, float | None], flow: float | None, setpoint_c: float
+    ) -> Iterator[tuple[str, Reading]]:
+        now, valve, supply = image.at, self.pod.tcs.valve, voted["supply_temp"]
+        heat = None if supply is None else self._heat(image, voted, flow, supply)
+        self.water_share = self.watch.step(*_standing(image, valve), heat, setpoint_c, now)
+        yield f"{valve}.stuck", good(self.watch.stroke.stuck, now)
+        yield f"{valve}.no_effect", good(self.watch.no_effect, now)
+        for name, stroke in self._racks.items():
+            yield f"{name}.stuck", good(stroke.step(*_standing(image, name), now), now)
+
+    def _flow_lpm(self, image: Image, now: float) -> tuple[float | None, bool]:
+        meter = image.number(self.pod.tcs.flow, otherwise=None)
+        if meter is None:
+            return None, False
+        points = [point for rack in self.pod.racks for point in rack.flow]
+        of_racks = image.numbers(points)
+        known = len(of_racks) == len(points) and all(rack.flow for rack in self.pod.racks)
+        return self._flow.step(meter, sum(of_racks) if known else None, self._curve_lpm(image), now)
+
+    def _curve_lpm(self, image: Image) -> float | None:
+        """Return what the pumps would give at their speeds in a loop as it was designed."""
+        tcs, speeds = self.pod.tcs, []
+        for pump in tcs.pumps:
+            speed = image.number(f"{pump}.speed", otherwise=None)
+            if speed is None:
+                return None
+            if image.flag(f"{pump}.running", otherwise=False):
+                speeds.append(speed)
+        if not speeds:
+            return None
+        return tcs.flow_design_lpm * median(speeds) / speed_for_flow_pct(tcs, tcs.flow_design_lpm, len(speeds))
+
+    def _power_split(self, image: Image) -> bool:
+        sources = it_power_sources(self.pod.power, self.pod.racks, image)
+        rated = sum(rack.rated_kw for rack in self.pod.racks)
+        return len(sources) > 1 and max(sources) - min(sources) > max(POWER_APART * max(sources), 0.02 * rated)
+
+
+def _standing(image: Image, valve: str) -> tuple[float | None, float | None]:
+    """Return where a valve is told to stand, and where it says it stands."""
+    command, position = (image.number(f"{valve}.{name}", otherwise=None) for name in ("position_cmd", "position"))
+    return None if command is None else clamp(command, 0.0, 100.0), position
