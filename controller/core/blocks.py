@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from statistics import median
@@ -75,6 +75,11 @@ class Delay:
     state: bool = False
     since: float | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether it is false and nothing is under way."""
+        return not self.state and self.since is None
+
     def step(self, condition: bool, now: float) -> bool:
         if condition == self.state:
             self.since = None
@@ -137,6 +142,22 @@ class MinMove:
         target = clamp(target, self.low, self.high)
         if self.value is None or abs(target - self.value) >= self.least or target in (self.low, self.high):
             self.value = target
+        return self.value
+
+
+@dataclass(slots=True)
+class Play:
+    """Follows its input like a loose joint: stands while the input is within half of ``width``, else keeps so far off.
+
+    So a reading that toggles between two neighbouring digits stands still, and one that moves is late by no time.
+    """
+
+    width: float
+    value: float | None = None
+
+    def step(self, target: float) -> float:
+        half = self.width / 2
+        self.value = target if self.value is None else clamp(self.value, target - half, target + half)
         return self.value
 
 
@@ -240,9 +261,7 @@ class _Channel:
     ejected: bool = False
     value: float | None = None
     changed_at: float = 0.0
-    low: float = 0.0  # between what the others said since it changed last
-    high: float = 0.0
-    others: tuple[int, ...] = ()  # and who they were
+    spans: dict[int, tuple[float, float]] = field(default_factory=dict)  # lowest and highest of each other since then
 
 
 @dataclass(slots=True)
@@ -251,11 +270,11 @@ class Vote:
 
     The median of three or more, the mean of two that agree, the safer of two that don't, the one. A sensor is
     ejected when it lies further than ``band`` from the median for ``eject_s`` (comings and goings add up), or has not
-    changed at all for ``frozen_s`` while the others moved about by more than ``moved``. It comes back once it has held
-    within ``band`` of the others, and alive, for ``readmit_s`` without a break. With fewer than three nobody can be
-    told to be wrong, unless there is an anchor: an estimate of another kind. While sensors lie further apart than
-    ``band``, the one nearest to it takes the median's place, so two that err together don't outvote the third. Numbers
-    are in the unit of the sensors.
+    changed at all for ``frozen_s`` while each of the others moved about by more than ``moved``. It comes back once it
+    has held within ``band`` of the others, and alive, for ``readmit_s`` without a break. With fewer than three nobody
+    can be told to be wrong, unless there is an anchor: an estimate of another kind. While sensors lie further apart
+    than ``band``, the one nearest to it takes the median's place, so two that err together don't outvote the third.
+    Numbers are in the unit of the sensors.
     """
 
     count: int
@@ -299,25 +318,26 @@ class Vote:
             channel.holds.step(False, now)
             channel.deviates.step(False, now)
             return
-        frozen = self._frozen(channel, value, others, middle, now)
+        frozen = self._frozen(channel, value, dict(zip(others, rest, strict=True)), now)
         apart = abs(value - (median([*rest, value]) if trusted is None else trusted)) > self.band
         enough = len(rest) >= (2 if trusted is None else 1)
         if channel.ejected:
             back = channel.holds.step(abs(value - middle) <= self.band and not frozen, now)
             if back:
-                self.channels[place] = _Channel(
-                    LeakyDelay(self.eject_s), Delay(self.readmit_s), False, value, now, middle, middle, others
-                )
+                self.channels[place] = _Channel(LeakyDelay(self.eject_s), Delay(self.readmit_s), False, value, now)
         elif channel.deviates.step(apart and enough, now) or (frozen and len(rest) >= 2):
             channel.ejected = True
             channel.holds = Delay(self.readmit_s)
 
-    def _frozen(self, channel: _Channel, value: float, others: tuple[int, ...], middle: float, now: float) -> bool:
-        if value != channel.value or others != channel.others:
-            channel.value, channel.changed_at, channel.others = value, now, others
-            channel.low = channel.high = middle
-        channel.low, channel.high = min(channel.low, middle), max(channel.high, middle)
-        return now - channel.changed_at >= self.frozen_s and channel.high - channel.low > self.moved
+    def _frozen(self, channel: _Channel, value: float, others: Mapping[int, float], now: float) -> bool:
+        if value != channel.value or others.keys() != channel.spans.keys():
+            channel.value, channel.changed_at = value, now
+            channel.spans = {place: (other, other) for place, other in others.items()}
+        for place, other in others.items():
+            low, high = channel.spans[place]
+            channel.spans[place] = min(low, other), max(high, other)
+        moved = min(high - low for low, high in channel.spans.values()) > self.moved
+        return moved and now - channel.changed_at >= self.frozen_s
 
     def _good(self, values: Sequence[float | None]) -> tuple[int, ...]:
         return tuple(

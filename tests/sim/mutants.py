@@ -58,7 +58,7 @@ def ends_well(arguments: list[str], first: Path, limit_s: float) -> bool:
 
 
 def hunted(mutant: Mutant | None, suite: bool) -> str:
-    """Return who kills a mutant: ``sim``, ``suite`` or nobody; without a mutant, who finds fault with the code itself."""
+    """Return who kills a mutant: ``sim``, ``suite`` or nobody. Without one: who finds fault with the code itself."""
     with tempfile.TemporaryDirectory(prefix="podkeeper-mutant-") as folder:
         first = Path(folder)
         shutil.copytree(ROOT / "controller", first / "controller", ignore=shutil.ignore_patterns("__pycache__"))
