@@ -223,7 +223,10 @@ def invariant_09(seen: Track) -> str:
     assert seen.effects is not None
     points, image = seen.world.engine_points, seen.effects.view.image
     for name, reading in image.items():
-        if reading.quality is Quality.GOOD and image.at - reading.at > points[name].max_age_s + NEAR:
+        point = points[name]  # what the scan works out itself bears the time of its last change
+        if point.device not in seen.pod.device_bus or reading.quality is not Quality.GOOD:
+            continue
+        if image.at - reading.at > point.max_age_s + NEAR:
             return f"{name} is {image.at - reading.at:.1f} s old and counts as good"
     for strike in seen.active.values():
         if strike.fault == "device.silent" and seen.t - strike.at > AGE_MAX_S + STALE_WITHIN_S:
