@@ -24,12 +24,14 @@ def pod() -> Pod:
     return Pod(MINUTES)
 
 
+@pytest.mark.timeout(600)
 def test_runs_keep_every_invariant_but_those_owed(pod: Pod) -> None:
     for swarm, outcome in pod.each(map(pod.swarm, SEEDS), jobs=2):
         found = [item for item in outcome.violations if owed(item[0], swarm.kinds) is None]
         assert not found, f"seed {swarm.seed}: {found}; {', '.join(map(str, swarm.strikes))}"
 
 
+@pytest.mark.timeout(600)
 def test_a_seed_gives_the_same_run_whatever_the_hashes_of_strings() -> None:
     script = f"from tests.sim.runs import Pod; pod = Pod(2.0); print(pod.run(pod.swarm({SEEDS[-1]})).digest)"
     found = set()
