@@ -14,6 +14,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # this tree, whatever is installed
@@ -23,9 +24,9 @@ from controller.config.profile import Row as Register  # noqa: E402
 from controller.config.profile import load_profile  # noqa: E402
 from controller.core import modes  # noqa: E402
 from controller.core.alarm_states import AlarmRow  # noqa: E402
-from controller.core.assess import COOLING_LOST_PCT  # noqa: E402
-from controller.core.engine import EMERGENCY_OFF, POSTURES, Posture  # noqa: E402
+from controller.core.interlocks import Row  # noqa: E402
 from controller.core.pod import Pod, alarm_rows, interlock_rows, pod_points, setpoint_rows  # noqa: E402
+from controller.core.postures import EMERGENCY_OFF, POSTURES, Posture  # noqa: E402
 from controller.fieldbus.admission import admitted, page  # noqa: E402
 from controller.northbound.dsx import Dsx  # noqa: E402
 from controller.northbound.schemas import SCHEMAS  # noqa: E402
@@ -202,34 +203,52 @@ def _listed(instances: Sequence[str]) -> str:
     return ", ".join(map(code, names))
 
 
-def interlock_table() -> str:
-    """Return one line for each interlock; a new row without words here is an error, so that the page stays whole."""
-    pod = plan().pod
-    limits = pod.protection
-    all_off = "all racks off, all TCS pumps to full speed; mode `FAULT.tripped`"
-    live = "live, any rack on: "
-    words: Mapping[str, tuple[str, str]] = {
-        "epo": (f"`{limits.epo}` on, in every mode", "pumps, facility water and racks off until reset; see below"),
-        "flow_lost": (f"{live}`pod.flow_ratio` below {number(limits.flow_lost_pct)} %", all_off),
-        "pumps_lost": (f"{live}every TCS pump is known not to run", all_off),
-        "supply_hot": (f"{live}`pod.supply_temp` above {number(limits.supply_temp_trip_c)} °C", all_off),
-        "cooling_lost": (
-            f"{live}`pod.flow_ratio` below {number(COOLING_LOST_PCT)} %",
-            "mode `FAULT.cooling_lost`: pumps to full speed; ends by itself",
-        ),
-    }
-    hold_s = number(limits.rack_off_before_valve_s)
-    rack = (
-        "any of the rack's leak detectors on, in every mode",
-        f"this rack off; its valve closes once the rack has been off for {hold_s} s",
-    )
-    rows: dict[tuple[str, ...], None] = {}
-    for row in interlock_rows(pod):
-        condition, effect = rack if row.rack else words[row.id]
-        name = "leak_{rack}" if row.rack else row.id
-        kind = "trip" if row.trip else "interlock"
-        rows[(code(name), kind, condition, f"{number(row.delay_s)} s", effect)] = None
-    return table(("Row", "Kind", "Condition", "Delay", "Effect"), rows)
+# ---------------------------------------------------------------- hazards.md
+
+
+@cache
+def hazards() -> Mapping[str, Any]:
+    """Return docs/hazards.toml."""
+    return tomllib.loads((ROOT / "docs" / "hazards.toml").read_text())
+
+
+def row_kind(row: str) -> str:
+    """Return an interlock row's id without the number of its rack, pump or power unit."""
+    return re.sub(r"_(rack|pump)_\d+$", r"_\1", re.sub(r"^pdu_\d+[a-z]_", "pdu_", row))
+
+
+def row_shown(kind: str) -> str:
+    return code(re.sub(r"_(rack|pump)$", r"_{\1}", re.sub(r"^pdu_", "{unit}_", kind)))
+
+
+def row_kinds(fault: str = "") -> dict[str, Row]:
+    """Return one row of each kind, of one class of fault or of all."""
+    return {row_kind(row.id): row for row in interlock_rows(plan().pod) if fault in ("", row.fault)}
+
+
+def hazard_table() -> str:
+    """Return one line for each hazard."""
+    rows = []
+    for item in hazards()["hazard"]:
+        held = ", ".join(row_shown(kind) for kind in row_kinds(item["fault"]))
+        tests = ", ".join(code(name) for name in item["tests"])
+        invariants = ", ".join(str(one) for one in item["invariants"])
+        rows.append((item["fault"], item["hazard"], held, tests, invariants, ", ".join(item["scenarios"])))
+    return table(("Class", "Hazard", "Rows", "Unit tests (`tests/`)", "Invariants", "Scenarios"), rows)
+
+
+def hazard_rows() -> str:
+    """Return one line for each kind of interlock row; a row without words in hazards.toml is an error."""
+    limits = dataclasses.asdict(plan().pod.protection)
+    rows = []
+    for kind, row in row_kinds().items():
+        delay = f"{row.delay_s:g} s" + (f" + {row.meltdown_s:g} s" if row.meltdown_s is not None else "")
+        asks = ", ".join(f"{a.what} {a.amount:g}" if a.amount else a.what for a in row.actions)
+        ends = "reset" if row.trip else f"after {row.clear_s:g} s"
+        bypass = f"{row.bypass_max_s / 3600:g} h" if row.bypass_max_s else "no"
+        when = hazards()["when"][kind].format(**limits)
+        rows.append((row_shown(kind), str(int(row.tier)), when, delay, asks, ends, bypass))
+    return table(("Row", "Tier", "Acts when", "Delay", "Asks", "Ends", "Bypass"), rows)
 
 
 # ---------------------------------------------------------------- points.md
@@ -326,7 +345,8 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "startup": settings("startup"),
     "protection": settings("protection"),
     "alarms": alarm_table,
-    "interlocks": interlock_table,
+    "hazards": hazard_table,
+    "hazard-rows": hazard_rows,
     "points": point_tables,
     "setpoints": setpoint_table,
     "schemas": schemas,

@@ -160,7 +160,8 @@ class RealStage(BenchStage):
     """A pod of the bench in real time. Entering it brings the pod up in virtual time first, unless it is to be cold."""
 
     def __init__(self, scenario: Scenario, *, enclosure: Path = REFERENCE_POD, seed: int = 1) -> None:
-        super().__init__(Bench(enclosure, short=False, broker=True, load=scenario.start.load, seed=seed))
+        load, overrides = scenario.start.load, scenario.start.overrides
+        super().__init__(Bench(enclosure, short=False, broker=True, load=load, seed=seed, overrides=overrides))
         self.seed, self.alive = seed, False
         self._cold = scenario.start.cold
         if any(event.fault == "clock.jump" for event in scenario.event):

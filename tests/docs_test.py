@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from controller.core.engine import POSTURES
 from controller.core.modes import StartupTimes
+from controller.core.postures import POSTURES
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -17,8 +17,9 @@ from pydantic_core import CoreSchema, core_schema
 from controller.config.adapters import DsxSettings, HomeAssistantSettings, Identifier, SparkplugSettings
 from controller.config.problems import ConfigError, Document, misplaced, overlaid, read_toml
 from controller.config.profile import Name, Row, Strict
-from controller.core import capacity, interlocks, loops, modes
+from controller.core import capacity, duty, loops, modes
 from controller.core.power import Power, Rack
+from controller.core.protection import Protection
 
 BASES_MAX = 4
 PRINCIPALS_MAX = 16
@@ -38,7 +39,13 @@ UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_rangeability": (1, 200),
     "_kw": (0.1, 100_000),
     "_s": (0, 86_400),
+    "_h": (0, 10_000),
+    "_on_duty": (1, 16),
+    "_duty_low": (1, 16),
+    "_per_h_max": (0, 60),
+    "_max": (1, 20),
     "_l": (0, 1_000_000),
+    "_a": (1, 10_000),
     "_c": (-40, 120),
     "_k": (0, 60),
 }
@@ -244,9 +251,10 @@ class Enclosure(Strict):
     fws: Annotated[loops.Fws, Table]
     room: Annotated[loops.Room, Table]
     cooling: Annotated[capacity.Cooling, Table]
+    rotation: Annotated[duty.Rotation, Table]
     power: Annotated[Power, Table]
     racks: dict[Name, Annotated[Rack, Table]]
-    protection: Annotated[interlocks.Protection, Table]
+    protection: Annotated[Protection, Table]
     startup: Annotated[modes.StartupTimes, Table]
     native: NativeSettings
     links: dict[Name, LinkSettings]

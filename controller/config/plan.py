@@ -25,22 +25,24 @@ from controller.config.enclosure import (
 )
 from controller.config.problems import ConfigError, Document, Location, Problem
 from controller.config.profile import Profile, Row, load_profile
-from controller.core import capacity, interlocks, loops
+from controller.core import capacity, loops
+from controller.core.fault_rows import DEVICE as PROTECTION_DEVICE
 from controller.core.pod import LINK_DEVICE, Expected, Heartbeat, Pod
 from controller.core.points import Kind, Point
 from controller.core.power import Power, Rack
+from controller.core.protection import Protection
 
 ONCE_MAX_AGE_S = float("inf")
 CONTROL_MAX_AGE_S = 5.0  # no control decision rests on anything older (plant facts, invariant 9)
 AGE_PERIODS = 3.0
-RESERVED_DEVICES = ("pod", "controller")
+RESERVED_DEVICES = ("pod", "controller", PROTECTION_DEVICE)
 ROLE_TABLES: Mapping[str, type] = {
     "tcs": loops.Tcs,
     "fws": loops.Fws,
     "room": loops.Room,
     "cooling": capacity.Cooling,
     "power": Power,
-    "protection": interlocks.Protection,
+    "protection": Protection,
 }
 
 
@@ -280,6 +282,7 @@ def _build(document: Document, enclosure: Enclosure, profiles: Mapping[str, Prof
         fws=enclosure.fws,
         room=enclosure.room,
         cooling=enclosure.cooling,
+        rotation=enclosure.rotation,
         power=enclosure.power,
         racks=tuple(dataclasses.replace(rack, name=name) for name, rack in enclosure.racks.items()),
         protection=enclosure.protection,

@@ -130,9 +130,23 @@ def _remote(words: list[str]) -> Request:
     return Request("unlock")
 
 
-def _isolate(words: list[str]) -> Request:
-    target = _taken(words, "Which rack?")
-    return Request("isolate", target, reason=_reason(words))
+def _isolate(operation: Any) -> Callable[[list[str]], Request]:
+    def taken(words: list[str]) -> Request:
+        target = _taken(words, "Which rack?")
+        return Request(operation, target, reason=_reason(words))
+
+    return taken
+
+
+def _bypass(words: list[str]) -> Request:
+    target, ttl_s = _taken(words, "Which interlock?"), _time_s(words)
+    return Request("bypass", target, ttl_s=ttl_s, reason=_reason(words))
+
+
+def _unbypass(words: list[str]) -> Request:
+    target = _taken(words, "Which interlock?")
+    _ended(words)
+    return Request("unbypass", target)
 
 
 ORDERS: Mapping[str, Callable[[list[str]], Request]] = {
@@ -144,5 +158,8 @@ ORDERS: Mapping[str, Callable[[list[str]], Request]] = {
     "relinquish": _relinquish,
     "local": _local,
     "remote": _remote,
-    "isolate": _isolate,
+    "isolate": _isolate("isolate"),
+    "isolate_power": _isolate("isolate_power"),
+    "bypass": _bypass,
+    "unbypass": _unbypass,
 }

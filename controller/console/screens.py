@@ -161,6 +161,9 @@ def mode_lines(picture: Picture) -> list[str]:
         lines += wrapped(", ".join(view.acting), "Acting    ")
     if view.first_out:
         lines += wrapped(view.first_out, "First out ")
+    for name, bypass in view.bypasses.items():
+        left = max(0.0, bypass.until - view.at) / 60
+        lines += wrapped(f"{name} for {left:.0f} min more, by {bypass.by}: {bypass.reason}", "Bypassed  ")
     if view.lock:
         lines += wrapped(f"by {view.lock.owner}: {view.lock.reason}", "LOCAL     ")
     if view.missing:

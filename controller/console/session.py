@@ -127,6 +127,18 @@ HELP: Mapping[str, tuple[str, str, str]] = {
         "take a rack off: its outlets at once, then its valve",
         "Latched until mode reset.",
     ),
+    "isolate_power": (
+        "isolate_power RACK REASON",
+        "take a rack's power off and leave its water alone",
+        "Latched until mode reset.",
+    ),
+    "bypass": (
+        "bypass INTERLOCK [TIME] REASON",
+        "defeat one interlock for a time",
+        "TIME is 30m or 2h; 30m without it. Only rows that allow it, for as long as they allow (docs/hazards.md). An "
+        "alarm stands while it lasts, and it ends by itself. What it has tripped already stays tripped.",
+    ),
+    "unbypass": ("unbypass INTERLOCK", "end a bypass now", ""),
     "links": ("links", "buses, their load and errors, and who does not answer", ""),
     "quit": ("quit", "leave", ""),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from controller.core import loops, modes
+from controller.core import capacity, loops, modes
 from controller.core.alarms import Alarm
 from controller.core.blocks import Ramp, clamp
 from controller.core.image import Image
@@ -14,7 +14,8 @@ from controller.core.power import it_power_kw
 from controller.core.sequences import RunSequence, RunState
 from controller.core.slots import Floor, Slots
 
-COOLING_LOST_PCT = 60.0
+FLOW_GOOD_PCT = 90.0  # of the need: silent pumps turn, for what else makes it
+FLOW_PROVEN_PCT = 60.0  # of the need: with less no rack is energised
 DEW_AGREE_K, DEW_APART_K = 1.0, 0.5
 
 
@@ -30,8 +31,10 @@ def dew_point_c(pod: Pod, image: Image) -> float | None:
     return max(dews) + clamp((max(dews) - min(dews) - DEW_AGREE_K) / DEW_APART_K, 0.0, 1.0)
 
 
-def floors(pod: Pod, image: Image) -> dict[str, Floor]:
+def floors(pod: Pod, image: Image, ahead_k: float) -> dict[str, Floor]:
     """Return the lowest temperature setpoints that keep pipes from sweating.
+
+    The facility water's is ``ahead_k`` higher: it takes minutes to follow, and the rear doors' coils are as cold.
 
     Without a dew point the supply keeps to its fixed floor, and nobody may ask for colder facility water than usual.
     """
@@ -43,7 +46,8 @@ def floors(pod: Pod, image: Image) -> dict[str, Floor]:
             "pod.fws_supply_temp_sp": Floor(pod.fws.supply_temp_sp_c, why),
         }
     floor = Floor(dew + pod.tcs.dew_margin_k, f"dew point {dew:.1f} Cel + {pod.tcs.dew_margin_k:g} K")
-    return {"pod.supply_temp_sp": floor, "pod.fws_supply_temp_sp": floor}
+    water = Floor(floor.value + ahead_k, floor.reason + (f" + {ahead_k:.1f} K, rising" if ahead_k else ""))
+    return {"pod.supply_temp_sp": floor, "pod.fws_supply_temp_sp": water}
 
 
 def derived(pod: Pod, image: Image, slots: Slots, follow: Ramp, *, wanted: bool) -> dict[str, Reading]:
@@ -72,6 +76,12 @@ def derived(pod: Pod, image: Image, slots: Slots, follow: Ramp, *, wanted: bool)
     }
     found = {f"pod.{name}": reading(value, image.at) for name, value in numbers.items()}
     return found | {name: good(slots.value(name), image.at) for name in slots.names}
+
+
+def chiller_pct(pod: Pod, image: Image, water_c: float) -> float:
+    """Return what a chiller can give in this weather, in % of its rating; as rated while the weather is not known."""
+    ambient = max(image.numbers(pod.cooling.ambient_temps), default=pod.cooling.chiller_rated_ambient_c)
+    return capacity.chiller_pct(pod.cooling, water_c, ambient)
 
 
 def heat_seen(image: Image, flow_wanted_lpm: float) -> loops.HeatSeen:
@@ -103,23 +113,18 @@ def about_machines(
     return found
 
 
-def conditions(pod: Pod, image: Image, mode: str) -> dict[str, bool]:
-    """Return the condition of every interlock row. What can't be trusted trips nothing, but see ``pumps_lost``."""
-    live = any(rack.energised(image) for rack in pod.racks) and mode in modes.LIVE
+def pumps_turning(image: Image, pumps: Sequence[RunSequence]) -> tuple[int, float | None]:
+    """Return how many TCS pumps turn, and their mean speed in % where it is known.
+
+    While the flow is good, those that do not answer turn as well: noise on their line does not slow anything down.
+    """
+    proven = [pump.device for pump in pumps if pump.proven]
+    speeds = image.numbers(f"{pump}.speed" for pump in proven)
+    silent = sum(pump.state is RunState.UNKNOWN for pump in pumps)
     ratio = image.number("pod.flow_ratio", otherwise=None)
-    running = [image.reading(f"{pump}.running") for pump in pod.tcs.pumps]
-    supply = image.number("pod.supply_temp", otherwise=None)
-    found = {
-        "epo": image.flag(pod.protection.epo, otherwise=False),
-        "flow_lost": live and ratio is not None and ratio < pod.protection.flow_lost_pct,
-        "pumps_lost": live and all(pump.usable and not pump.value for pump in running),
-        "supply_hot": live and supply is not None and supply > pod.protection.supply_temp_trip_c,
-        "cooling_lost": live and ratio is not None and ratio < COOLING_LOST_PCT,
-    }
-    for rack in pod.racks:
-        found[f"leak_{rack.name}"] = any(image.flag(point, otherwise=False) for point in rack.leak)
-        found[f"flow_{rack.name}"] = live and rack.energised(image) and starved(pod, image, rack.name)
-    return found
+    if silent and ratio is not None and ratio >= FLOW_GOOD_PCT:
+        return len(proven) + silent, None
+    return len(proven), sum(speeds) / len(speeds) if speeds else None
 
 
 def starved(pod: Pod, image: Image, rack: str) -> bool:
@@ -214,6 +219,6 @@ def outlet_refusal(image: Image, mode: str, trip: str) -> str:
     if trip:
         return trip
     ratio = image.number("pod.flow_ratio", otherwise=None)
-    if ratio is None or ratio < COOLING_LOST_PCT:
+    if ratio is None or ratio < FLOW_PROVEN_PCT:
         return "TCS flow is not proven"
     return ""

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from controller.core import modes
 from controller.core.alarms import Alarms
 from controller.core.commands import Code, Command, Outcome, State, is_local, refused, rejected
+from controller.core.fault_rows import isolation_id, power_isolation_id
 from controller.core.image import Image
-from controller.core.pod import Pod, isolation_id, setpoint_rows
+from controller.core.interlocks import Bypass, Interlocks
+from controller.core.pod import Pod, setpoint_rows
 from controller.core.power import Rack
 from controller.core.slots import Floor, Slots
 
@@ -24,6 +26,8 @@ RESET_S = 5.0
 MOVE_MAX_S = 120.0  # how long a mode may take to begin to change
 FOLLOWED_MAX_S = 4 * 3600.0
 NEAR = 1e-6
+BYPASS_DEFAULT_S = 1800.0
+ISOLATIONS: Mapping[str, Callable[[str], str]] = {"isolate": isolation_id, "isolate_power": power_isolation_id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +53,22 @@ GOALS: Mapping[str, Goal] = {
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What judging and following look at. ``latched`` names the interlock rows that hold a trip."""
+    """What judging and following look at. ``latched`` names the interlock rows that hold a trip.
+
+    ``interlocks`` is where a bypass is put.
+    """
 
     image: Image
     mode: str
     cause: str
     latched: Sequence[str]
     now: float
+    interlocks: Interlocks
 
 
 @dataclass(slots=True)
 class Verdict:
-    """What the accepted commands of one scan ask: operations, racks to isolate; and all outcomes."""
+    """What the accepted commands of one scan ask: operations, rows of racks to isolate; and all outcomes."""
 
     operations: set[str] = field(default_factory=set)
     isolate: set[str] = field(default_factory=set)
@@ -136,8 +144,10 @@ class Authority:
             return self.slots.set(command, now)
         if operation == "relinquish":
             return self.slots.relinquish(command, now)
-        if operation == "isolate":
+        if operation in ISOLATIONS:
             return [self._isolate(command, scene, verdict)]
+        if operation in ("bypass", "unbypass"):
+            return [_about_rows(command, scene)]
         accepted = Outcome(command.id, command.principal, "accepted")
         if operation == "heartbeat":
             self.slots.beat(command.principal, now)
@@ -154,18 +164,22 @@ class Authority:
         return [accepted]
 
     def _isolate(self, command: Command, scene: Scene, verdict: Verdict) -> Outcome:
-        """Take a rack off by its interlock row: outlets first, then its valve. Only a reset at the pod undoes it."""
+        """Take a rack off by its interlock row: outlets first, then its valve. Only a reset at the pod undoes it.
+
+        Where only its power is asked off, its valve stays open: it may have to be cooled, or be dry.
+        """
         rack = self._racks.get(command.target)
         if rack is None:
             return rejected(command, "unknown_target", f"no such rack; there are: {', '.join(self._racks)}")
-        isolated = isolation_id(rack.name) in scene.latched or rack.name in verdict.isolate
+        rows = {row_of(rack.name) for row_of in ISOLATIONS.values()}
+        isolated = not rows.isdisjoint((*scene.latched, *verdict.isolate))
         wet = any(scene.image.flag(point, otherwise=False) for point in rack.leak)
         if not isolated and not wet and not is_local(command.principal):
             guarded = self._guarded(scene.now)
             if guarded:
                 return rejected(command, *guarded)
             self._isolated_at.append(scene.now)
-        verdict.isolate.add(rack.name)
+        verdict.isolate.add(ISOLATIONS[command.operation](rack.name))
         return Outcome(command.id, command.principal, "accepted")
 
     def _guarded(self, now: float) -> tuple[Code, str] | None:
@@ -188,8 +202,8 @@ class Authority:
             key = ("mode", "", 0)
         elif operation == "set":
             key = (operation, command.target, command.slot)
-        elif operation in ("isolate", "reset"):
-            key = (operation, command.target if operation == "isolate" else "", 0)
+        elif operation in (*ISOLATIONS, "reset"):
+            key = (operation, command.target, 0)
         else:
             if operation != "heartbeat":
                 yield Outcome(command.id, command.principal, "confirmed", effective=self._wanted(command))
@@ -210,7 +224,7 @@ class Authority:
             return self._mode_progress(followed, GOALS[operation], scene)
         if operation == "set":
             return self._set_progress(followed, scene)
-        if operation == "isolate":
+        if operation in ISOLATIONS:
             return self._isolation_progress(followed, self._racks[followed.command.target], scene)
         return _reset_progress(followed, scene)
 
@@ -260,8 +274,12 @@ class Authority:
         off = not rack.energised(image)
         position = image.number(f"{rack.valve}.position", otherwise=None)
         patience_s = self._pod.protection.rack_off_before_valve_s + MOVE_MAX_S
-        if scene.now > followed.since and isolation_id(rack.name) not in scene.latched:
+        operation = followed.command.operation
+        power_only = operation == "isolate_power"
+        if scene.now > followed.since and ISOLATIONS[operation](rack.name) not in scene.latched:
             yield _told(followed, "superseded", "", "reset")
+        elif off and power_only:
+            yield _told(followed, "confirmed", message="outlets off")
         elif off and position is not None and position <= CLOSED_PCT:
             yield _told(followed, "confirmed", message="outlets off, valve shut")
         elif scene.now - followed.since > patience_s:
@@ -269,6 +287,19 @@ class Authority:
             yield _told(followed, "failed", code, f"outlets {'off' if off else 'not off'}, valve at {position} %")
         elif off and followed.told == "accepted":
             yield _told(followed, "applied", message="outlets off")
+
+
+def _about_rows(command: Command, scene: Scene) -> Outcome:
+    """Bypass an interlock for a time, or end that."""
+    if command.operation == "unbypass":
+        if scene.interlocks.unbypass(command.target):
+            return Outcome(command.id, command.principal, "accepted")
+        return rejected(command, "unknown_target", "no such bypass")
+    until = scene.now + (command.ttl_s or BYPASS_DEFAULT_S)
+    refusal = scene.interlocks.bypass(command.target, Bypass(command.principal, command.reason, until), scene.now)
+    if refusal:
+        return rejected(command, "interlock", refusal)
+    return Outcome(command.id, command.principal, "accepted", until=until)
 
 
 def _recent(saved: object, now: float, epoch_s: float | None) -> list[float]:

@@ -76,6 +76,11 @@ class Delay:
     state: bool = False
     since: float | None = None
 
+    @property
+    def idle(self) -> bool:
+        """Whether it is false and nothing is under way."""
+        return not self.state and self.since is None
+
     def step(self, condition: bool, now: float) -> bool:
         if condition == self.state:
             self.since = None
@@ -138,6 +143,22 @@ class MinMove:
         target = clamp(target, self.low, self.high)
         if self.value is None or abs(target - self.value) >= self.least or target in (self.low, self.high):
             self.value = target
+        return self.value
+
+
+@dataclass(slots=True)
+class Play:
+    """Follows its input like a loose joint: stands while the input is within half of ``width``, else keeps so far off.
+
+    So a reading that toggles between two neighbouring digits stands still, and one that moves is late by no time.
+    """
+
+    width: float
+    value: float | None = None
+
+    def step(self, target: float) -> float:
+        half = self.width / 2
+        self.value = target if self.value is None else clamp(self.value, target - half, target + half)
         return self.value
 
 

@@ -173,6 +173,13 @@ class Cold:
     wait_s: float
 
 
+def chiller_pct(cooling: Cooling, water_c: float, ambient_c: float) -> float:
+    """Return what a chiller can give at these temperatures, in % of its rating."""
+    warmer = cooling.chiller_water_pct_per_k * (water_c - cooling.chiller_rated_water_c)
+    hotter = cooling.chiller_ambient_pct_per_k * (ambient_c - cooling.chiller_rated_ambient_c)
+    return max(0.0, 100 + warmer - hotter)
+
+
 def reserve_kw(
     cooling: Cooling, cold: Cold, rated_kw: float, water_c: float, water_sp_c: float, ambient_c: float, heat_kw: float
 ) -> float:
@@ -183,9 +190,7 @@ def reserve_kw(
         water_sp_c: what the water is held to; that a chiller gives more when the water is too warm is not counted on.
         heat_kw: the present load, which warms the water on its way to the dry cooler.
     """
-    warmer = cooling.chiller_water_pct_per_k * (water_sp_c - cooling.chiller_rated_water_c)
-    hotter = cooling.chiller_ambient_pct_per_k * (ambient_c - cooling.chiller_rated_ambient_c)
-    chillers = cold.ready * rated_kw * max(0.0, 1 + (warmer - hotter) / 100)
+    chillers = cold.ready * rated_kw * chiller_pct(cooling, water_sp_c, ambient_c) / 100
     back_c = water_c + heat_kw / (cooling.water_lpm / 60 * WATER_KJ)
     dry = cooling.dry_cooler_share_pct / 100 * cooling.dry_cooler_kw_per_k * max(0.0, back_c - ambient_c)
     stored = cooling.water_kj_per_k * max(0.0, cooling.water_limit_c - water_c)

@@ -12,7 +12,7 @@ from controller.core.points import Value
 Operation = Literal[
     "start", "stop", "reset", "energise", "maintain", "release",
     "ack", "shelve", "unshelve", "out_of_service", "return_to_service",
-    "set", "relinquish", "heartbeat", "isolate", "lock", "unlock",
+    "set", "relinquish", "heartbeat", "isolate", "isolate_power", "lock", "unlock", "bypass", "unbypass",
 ]  # fmt: skip
 State = Literal["accepted", "applied", "confirmed", "rejected", "failed", "expired", "superseded"]
 Code = Literal[
@@ -33,11 +33,11 @@ class Command:
         id: chosen by the sender; every answer carries it.
         principal: who asks (``console:name``, or the name of a principal of the enclosure file).
         operation: what to do.
-        target: what to do it to: an alarm (``*`` for all, of ``ack``), a setpoint, a rack; else empty.
+        target: what to do it to: an alarm (``*`` for all, of ``ack``), a setpoint, a rack, an interlock; else empty.
         expires: monotonic seconds after which it must not act.
         value: the setpoint asked for by ``set``, in the point's unit.
         slot: of ``set`` and ``relinquish``.
-        ttl_s: how long a setpoint or a shelving is to last; 0 takes the longest time that needs no question.
+        ttl_s: how long a setpoint, a shelving or a bypass is to last; 0 takes the longest time that needs no question.
         reason: why, in the sender's words.
     """
 
@@ -89,7 +89,7 @@ ALLOWED_MODES: Mapping[Operation, tuple[str, ...]] = {
 }
 # What a person must stand at the pod for: a latch is reset after somebody has looked; who takes control gives it back.
 LOCAL_ONLY: frozenset[Operation] = frozenset(
-    ("reset", "maintain", "release", "lock", "unlock", "out_of_service", "return_to_service")
+    ("reset", "maintain", "release", "lock", "unlock", "out_of_service", "return_to_service", "bypass", "unbypass")
 )
 # What the local lock-out takes from everybody who is not at the pod. A wet rack may still be isolated.
 LOCKED_OUT: frozenset[Operation] = frozenset(("start", "stop", "energise", "set"))

@@ -3,56 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from controller.core import alarms, assess, loops, modes
+from controller.core import alarms, assess, duty, loops, modes
 from controller.core.alarm_states import Alarm
 from controller.core.allowance import Allowance
 from controller.core.authority import Authority, Scene, Verdict
 from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome
+from controller.core.dewpoint import DewLead
+from controller.core.duty import Duty, saved_hours
+from controller.core.evidence import Machines
+from controller.core.hunting import Hunting
 from controller.core.image import Image, freeze
-from controller.core.interlocks import Denial, Gate, Interlocks, Permits, Write
-from controller.core.pod import Pod, alarm_rows, interlock_rows, isolation_id, outputs, pod_points
-from controller.core.points import Reading, Value, good
+from controller.core.interlocks import Bypass, Denial, Gate, Permits, Write
+from controller.core.permissives import VALVE_OPEN_PCT, Racks, permits
+from controller.core.pod import Pod, alarm_rows, outputs, pod_points
+from controller.core.points import Reading, good
+from controller.core.postures import EMERGENCY_OFF, HOLD, POSTURES, Posture
 from controller.core.power import DeenergiseSequence, EnergiseSequence, off_demands, pending
+from controller.core.primary import Primary, Wish
 from controller.core.sensing import Sensing
-from controller.core.sequences import Demand, RunSequence, RunState, lead
+from controller.core.sequences import Demand, RunSequence, RunState
+from controller.core.shield import Shield
 from controller.core.slots import Array, Lock
 
-VALVE_OPEN_PCT = 100.0
+URGENT_FLOW_PCT = 85.0  # of the need that pumps can have followed: with less they run up as fast as drives may
+HOUR_S = 3600.0
 REACHABLE_SHARE = 0.5  # of the pumps' own ramp: how fast protection expects the flow to follow a rising need
+GENTLE_S = 10.0  # after a take-over, in which outputs move slowly
 TAKE_OVER_S = 30.0  # after taking over running equipment nothing is stopped for so long
-
-
-@dataclass(frozen=True, slots=True)
-class Posture:
-    """What one mode wants. None leaves things as they stand."""
-
-    pumps: str | None = None  # start, run, full, keep (what runs, at the loop's speed), off
-    primary: str | None = None  # run, keep, off
-    racks: str | None = None  # energise, shutdown, off
-
-
-HOLD = Posture()
-# The hard-wired circuit has opened the feeds; nothing may run up by itself when somebody closes it again.
-EMERGENCY_OFF = Posture(pumps="off", primary="off", racks="off")
-POSTURES: Mapping[str, Posture] = {
-    modes.OFF: Posture(pumps="off", primary="off"),
-    "STARTUP.precheck": HOLD,
-    "STARTUP.fill": HOLD,
-    "STARTUP.pump_start": Posture(pumps="start"),
-    "STARTUP.primary_start": Posture(pumps="run", primary="run"),
-    "STARTUP.proving": Posture(pumps="run", primary="run"),
-    "STARTUP.energise": Posture(pumps="run", primary="run", racks="energise"),
-    modes.NORMAL: Posture(pumps="run", primary="run"),
-    modes.LIMITING: Posture(pumps="full", primary="run"),
-    modes.COOLING_LOST: Posture(pumps="full", primary="run"),
-    modes.TRIPPED: Posture(pumps="full", primary="run", racks="off"),
-    modes.COOLDOWN: Posture(pumps="keep", primary="keep", racks="shutdown"),
-    modes.MAINTENANCE: HOLD,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +58,7 @@ class View:
     suppressed: tuple[Alarm, ...] = ()
     slots: Mapping[str, Array] = field(default_factory=dict)
     lock: Lock | None = None
+    bypasses: Mapping[str, Bypass] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,28 +92,29 @@ class Engine:
         self.was_starting = str(saved.get("mode", "")).startswith("STARTUP")
         self.alarms = alarms.Alarms(alarm_rows(pod), boot)
         self.alarms.restore(dict(saved.get("alarms", {})), now, wall_offset_s)
-        self.interlocks = Interlocks(interlock_rows(pod), saved.get("latched", ()))
+        self.shield = Shield(pod, saved, now, wall_offset_s)
+        self.interlocks = self.shield.interlocks
         self.gate = Gate(outputs(pod), self.points, pod.protection.refresh_s)
         self.authority = Authority(pod, dict(saved.get("authority", {})), now, wall_offset_s)
         self.flow_loop = loops.FlowLoop(pod.tcs)
         self.temp_loop = loops.SupplyTempLoop(pod.tcs)
-        self.staging = loops.ChillerStaging(pod.fws)
         self.energise = EnergiseSequence(pod.power, pod.racks)
         self.shutdown = DeenergiseSequence(pod.power, pod.racks)
         self.sensing = Sensing(pod)
         self.allowance = Allowance(pod, saved.get("shed", ()))
         rise = pod.tcs.pump_up_pct_per_s / 100 * pod.tcs.flow_design_lpm * REACHABLE_SHARE
         self.reachable = Ramp(rise, float("inf"))
-        prove = pod.startup.pump_prove_s
-        self.pumps = [RunSequence(name, prove) for name in pod.tcs.pumps]
-        self.fws_pumps = [RunSequence(name, prove) for name in pod.fws.pumps]
-        self.chillers = [
-            RunSequence(name, pod.startup.primary_prove_max_s, pod.fws.chiller_min_on_s, pod.fws.chiller_min_off_s)
-            for name in pod.fws.chillers
-        ]
-        self.machines = (*self.pumps, *self.fws_pumps, *self.chillers)
+        hours = {name: HOUR_S * float(value) for name, value in dict(saved.get("run_h", {})).items()}
+        self.pumps = [RunSequence(name, pod.startup.pump_prove_s) for name in pod.tcs.pumps]
+        self.tcs_duty = Duty(self.pumps, pod.rotation, hours, stagger=False, exercise=True)
+        self.primary = Primary(pod, hours)
+        self.machines = (*self.pumps, *self.primary.pumps, *self.primary.chillers)
+        self.duties = (self.tcs_duty, *self.primary.duties)
+        self.low_flow = Delay(pod.tcs.pumps_low_s)
+        self.dew_lead = DewLead(pod.room.dew_lead_s)
+        self.hunting = Hunting(pod)
         self.ready = Delay(pod.startup.ready_hold_s)
-        self.primary = Delay(pod.startup.primary_prove_s)
+        self.water = Delay(pod.startup.primary_prove_s)
         self.rack_off_since: dict[str, float] = {}
         self.holding = True  # until this process has changed the mode once, it stops nothing
         self.no_stop_until = float("-inf")
@@ -143,19 +127,25 @@ class Engine:
         for machine in self.machines:
             machine.observe(image, now)
         verdict = self.authority.judge(commands, self._scene(image, now), self.alarms)  # 2
-        ended = self.authority.step(assess.floors(self.pod, image), now)
+        ahead_k = self.dew_lead.step(assess.dew_point_c(self.pod, image), now)
+        ended = self.authority.step(assess.floors(self.pod, image, ahead_k), now)
         image = self._assessed(image)
         requests = self._asked(verdict, now)
         events = self.alarms.step(image, now)  # 3
-        conditions = assess.conditions(self.pod, image, self.modes.state)
-        conditions |= dict.fromkeys(map(isolation_id, verdict.isolate), True)
-        self.interlocks.step(conditions, now, reset="reset" in requests)  # 4
+        self.shield.step(  # 4
+            image,
+            Machines(self.pumps, self.primary.chillers),
+            self.modes.state,
+            verdict.isolate,
+            reset="reset" in requests,
+        )
+        self.allowance.shed.update(self.shield.shedding.off)
         facts = self._facts(image, requests, now)
         transition = self.modes.step(facts, self.pod.startup, now)  # 5
         if transition:
             self._entered(transition)
         demands = list(self._demands(image, now))  # 6
-        writes, denials = self.gate.step(demands, self._permits(image, now), image, now)  # 7
+        writes, denials = self.gate.step(demands, self._permits(image), image, now)  # 7
         view = self._view(image, facts, now)  # 8
         outcomes = [*verdict.outcomes, *ended, *self.authority.follow(self._scene(image, now))]
         return Effects(view, writes, denials, outcomes, events, transition)
@@ -164,14 +154,16 @@ class Engine:
         """Return what must survive a restart; leases of slots only where the wall clock is known."""
         return {
             "mode": self.modes.state,
-            "latched": self.interlocks.latched(),
+            **self.shield.saved(self.wall_offset_s),
             "alarms": self.alarms.saved(self.wall_offset_s),
             "authority": self.authority.saved(self.wall_offset_s),
             "shed": sorted(self.allowance.shed),
+            "run_h": saved_hours(self.duties),
         }
 
     def _scene(self, image: Image, now: float) -> Scene:
-        return Scene(image, self.modes.state, self.modes.cause, self.interlocks.latched(), now)
+        latched = self.interlocks.latched()
+        return Scene(image, self.modes.state, self.modes.cause, latched, now, self.interlocks)
 
     def _assessed(self, image: Image) -> Image:
         """Return the image with what follows from it."""
@@ -182,18 +174,19 @@ class Engine:
         found = assess.derived(pod, image, slots, self.reachable, wanted=wanted)
         off = len(pending(pod.racks, image, set())) if self.modes.state == modes.NORMAL else None
         found["pod.racks_off"] = assess.reading(off, image.at)
-        found |= assess.about_machines(pod, image, self.pumps, self.chillers, self.fws_pumps)
-        isolated = sum(isolation_id(rack.name) in self.interlocks.latched() for rack in pod.racks)
-        found["pod.racks_isolated"] = good(float(isolated), image.at)
+        found |= duty.readings(self.duties, image.at)
+        found |= assess.about_machines(pod, image, self.pumps, self.primary.chillers, self.primary.pumps)
+        found |= self.shield.told(image.at)
         found["pod.isolation_held"] = good(self.authority.isolation_held, image.at)
         found["pod.booting"] = good(image.at - self.booted_at < pod.startup.image_max_s, image.at)
         figures = self.alarms.figures(image.at).items()
         found |= {f"pod.{name}": good(figure, image.at) for name, figure in figures}
         if self.modes.state not in modes.LIVE and not self.holding:
             self.allowance.shed.clear()
-        return self.allowance.step(
-            image.with_derived(found), slots, self.pumps, self.chillers, self.sensing.water_share
-        )
+        image = image.with_derived(found)
+        image = image.with_derived(self.hunting.step(image))
+        asked = self.shield.response.limits
+        return self.allowance.step(image, slots, self.pumps, self.primary.chillers, self.sensing.water_share, asked)
 
     def _asked(self, verdict: Verdict, now: float) -> set[str]:
         """Return the operations that accepted commands ask of this scan."""
@@ -209,7 +202,6 @@ class Engine:
         elapsed = now - self.modes.since
         flow = image.number("pod.flow", otherwise=None)
         suction = image.number(pod.tcs.suction_pressure, otherwise=None)
-        water = any(pump.proven for pump in self.fws_pumps) and any(chiller.proven for chiller in self.chillers)
         acting = self.interlocks.acting
         blocked = self.interlocks.racks_tripped() | self.allowance.shed
         missing: tuple[str, ...] = ()
@@ -222,7 +214,7 @@ class Engine:
             adoptable=assess.any_rack_on(pod, image),
             was_starting=self.was_starting,
             start=self.start_wanted,
-            stop="stop" in operations,
+            stop="stop" in operations or bool(self.shield.response.stop),
             reset="reset" in operations,
             maintain="maintain" in operations,
             release="release" in operations,
@@ -230,7 +222,7 @@ class Engine:
             loop_filled=suction is not None and suction >= times.fill_pressure_kpa,
             flow_proven=flow is not None and flow >= times.flow_prove_pct / 100 * pod.tcs.flow_design_lpm,
             pumps_failed=all(pump.state is RunState.FAILED for pump in self.pumps),
-            primary_proven=self.primary.step(water, now),
+            primary_proven=self.water.step(self.primary.proven, now),
             ready=self.ready.step(assess.loop_ready(pod, image, self.alarms.standing), now),
             racks_pending=len(pending(pod.racks, image, blocked)),
             trip=self.interlocks.tripped(),
@@ -257,7 +249,8 @@ class Engine:
         self.was_starting = transition.dest == modes.COOLING_LOST and transition.source == "STARTUP.energise"
         if transition.source == modes.OFF and transition.dest in modes.LIVE:
             self.no_stop_until = transition.at + TAKE_OVER_S
-            self.staging.count = max(1, sum(chiller.proven for chiller in self.chillers))
+            self.gate.gentle_until = transition.at + GENTLE_S
+            self.primary.adopt()
 
     def _demands(self, image: Image, now: float) -> Iterable[Demand]:
         posture = POSTURES[self.modes.state]
@@ -265,6 +258,8 @@ class Engine:
             posture = HOLD
         if "epo" in self.interlocks.acting:
             posture = EMERGENCY_OFF
+        if self.shield.response.pumps_off and self._racks_off_s(now) >= self.pod.protection.leak_pumps_off_s:
+            posture = replace(posture, pumps="off")
         yield from self._pump_demands(posture, image, now)
         yield from self._primary_demands(posture, image, now)
         yield from self._rack_demands(posture, image, now)
@@ -278,59 +273,66 @@ class Engine:
         return wanted
 
     def _pump_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
-        wanted = {pump.device for pump in self.pumps}
-        if posture.pumps == "start" and not any(pump.proven for pump in self.pumps):
-            wanted = lead(self.pumps, 1)
-        elif posture.pumps == "off" or (posture.pumps == "keep" and not assess.any_energised(self.pod, image)):
-            wanted = {pump.device for pump in self.pumps if posture.pumps == "keep" and pump.proven}
+        asks = self.shield.response
+        needed = image.number("pod.flow_needed", otherwise=None) or self.pod.tcs.flow_max_lpm
+        if asks.flow_high:
+            needed = self.pod.tcs.flow_max_lpm
+        live = assess.any_energised(self.pod, image)
+        count = self._pump_count(posture, needed, now)
+        if posture.pumps in (None, "off"):
+            wanted: AbstractSet[str] = set()
+        elif posture.pumps == "keep" and not live:
+            wanted = {pump.device for pump in self.pumps if pump.proven}
+        else:
+            wanted = self.tcs_duty.step(count, now, may_rotate=self.modes.state == modes.NORMAL)
         for pump in self.pumps:
             yield from pump.step(self._settled(pump.device in wanted, posture.pumps is None, now), now)
         if posture.pumps in (None, "off"):
             return
-        proven = sum(pump.proven for pump in self.pumps)
-        needed = image.number("pod.flow_needed", otherwise=None) or self.pod.tcs.flow_max_lpm
+        if asks.pumps_restart:  # stopped together, as by a dip of their supply: no lock-out is worth that
+            yield from (Demand(f"{pump.device}.run_cmd", True, asks.pumps_restart) for pump in self.pumps)
+        turning, stands = assess.pumps_turning(image, self.pumps)
         least = self.authority.slots.value("pod.pump_speed_min_sp")
-        speed = self.flow_loop.step(needed, image.number("pod.flow", otherwise=None), proven, now, least)
+        flow = image.number("pod.flow", otherwise=None)
+        speed = self.flow_loop.step(needed, flow, turning, now, least, self.shield.evidence.loop.known, stands)
         if posture.pumps == "start":
             speed = self.pod.startup.pump_start_pct
-        elif posture.pumps == "full":
+        elif asks.pumps_full or (posture.pumps == "full" and not asks.pumps_eased):
             speed = 100.0
-        yield from loops.pump_demands(self.pumps, speed)
+        short = image.number("pod.flow_ratio", otherwise=100.0) or 0.0
+        urgent = live and (
+            bool(asks.pumps_full) or posture.pumps == "full" or turning < count or short < URGENT_FLOW_PCT
+        )
+        yield from loops.pump_demands(self.pumps, speed, urgent=urgent)
         yield from (Demand(f"{rack.valve}.position_cmd", VALVE_OPEN_PCT, "open") for rack in self.pod.racks)
 
+    def _pump_count(self, posture: Posture, needed_lpm: float, now: float) -> int:
+        """Return how many TCS pumps are to run together."""
+        tcs = self.pod.tcs
+        low = self.low_flow.step(needed_lpm < tcs.pumps_low_pct / 100 * tcs.flow_design_lpm, now)
+        if posture.pumps == "full" or self.shield.response.pumps_full:
+            return len(tcs.pumps)
+        if posture.pumps == "start" and not any(pump.proven for pump in self.pumps):
+            return 1
+        return tcs.pumps_on_duty_low if low else tcs.pumps_on_duty
+
     def _primary_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
-        slots = self.authority.slots
-        water_c = slots.value("pod.fws_supply_temp_sp")
-        on = posture.primary in ("run", "keep")
-        keep = posture.primary == "keep" and not assess.any_energised(self.pod, image)
-        pumps = lead(self.fws_pumps, 1) if on else set()
-        water = any(pump.proven for pump in self.fws_pumps)
-        count = self.staging.step(
-            image.number("pod.it_power", otherwise=None),
-            image.number("pod.fws_supply_temp", otherwise=None),
-            water_c,
-            now,
-        )
-        chillers = lead(self.chillers, count) if on else set()
-        if keep:  # no heat is coming: what runs takes out the rest, nothing is started for it
-            pumps = {pump.device for pump in self.fws_pumps if pump.proven}
-            chillers = {chiller.device for chiller in self.chillers if chiller.proven}
-        demands: list[Demand] = []
-        for machine in (*self.fws_pumps, *self.chillers):
-            wanted = machine.device in pumps or machine.device in chillers
-            # Without proven water no chiller starts, and none is stopped for it: a stop costs its minimum time off.
-            hold = posture.primary is None or (on and not water and machine in self.chillers)
-            demands += machine.step(self._settled(wanted, hold, now), now)
-        if on:
-            demands += loops.pump_demands(self.fws_pumps, slots.value("pod.fws_pump_speed_sp"))
-            demands += [Demand(f"{name}.supply_temp_sp", water_c, "setpoint") for name in self.pod.fws.chillers]
-            setpoint = slots.value("pod.supply_temp_sp")
+        wish: Wish = "hold" if posture.primary is None else "off"
+        if posture.primary in ("run", "keep"):
+            drained = posture.primary == "keep" and not assess.any_energised(self.pod, image)
+            wish = "drain" if drained else "run"
+        slots, normal = self.authority.slots, self.modes.state == modes.NORMAL
+        may_stop = now >= self.no_stop_until or self.modes.state not in modes.LIVE
+        yield from self.primary.step(wish, image, slots, may_stop=may_stop, may_rotate=normal)
+        if wish in ("run", "drain"):
+            water_c, setpoint_c = slots.value("pod.fws_supply_temp_sp"), slots.value("pod.supply_temp_sp")
             valve = self.pod.tcs.valve
             position = image.number(f"{valve}.position", otherwise=None)
             wanted_lpm = self.flow_loop.need.value or self.pod.tcs.flow_min_lpm
-            opening = self.temp_loop.step(assess.heat_seen(image, wanted_lpm), setpoint, water_c, position, now)
-            demands.append(Demand(f"{valve}.position_cmd", opening, "supply temperature loop"))
-        yield from demands
+            opening = self.temp_loop.step(assess.heat_seen(image, wanted_lpm), setpoint_c, water_c, position, now)
+            yield Demand(f"{valve}.position_cmd", opening, "supply temperature loop")
+            if self.shield.response.valve_shut:
+                yield Demand(f"{valve}.position_cmd", 0.0, self.shield.response.valve_shut)
 
     def _rack_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
         blocked, isolated = self.interlocks.racks_tripped(), self.interlocks.racks_isolated()
@@ -340,7 +342,9 @@ class Engine:
             yield from self.shutdown.step(image, now)
         elif posture.racks == "off":
             yield from off_demands(self.pod.racks, f"{self.modes.state}: {self.modes.cause}")
-        yield from self.allowance.demands(image, blocked, now, normal=self.modes.state == modes.NORMAL)
+        yield from self.allowance.demands(
+            image, blocked | self.shield.shedding.off, now, normal=self.modes.state == modes.NORMAL
+        )
         for rack in self.pod.racks:
             off = not any(image.flag(outlet, otherwise=True) for outlet in rack.outlets)
             since = self.rack_off_since.setdefault(rack.name, now) if off else None
@@ -349,35 +353,15 @@ class Engine:
             if rack.name in blocked:
                 why = self.interlocks.why_rack(rack.name)
                 yield from off_demands([rack], why)
-                if (
-                    rack.name in isolated
-                    and since is not None
-                    and now - since >= self.pod.protection.rack_off_before_valve_s
-                ):
+                waited = since is not None and now - since >= self.pod.protection.rack_off_before_valve_s
+                if rack.name in isolated and waited:
                     yield Demand(f"{rack.valve}.position_cmd", 0.0, f"{why}, rack is off")
 
-    def _permits(self, image: Image, now: float) -> Permits:
-        pod = self.pod
-        forbidden: dict[tuple[str, Value], str] = {}
-        floors: dict[str, float] = {}
-        live = any(rack.energised(image) for rack in pod.racks)
-        proven = {pump.device for pump in self.pumps if pump.proven}
-        for pump in self.pumps:
-            others = proven - {pump.device}
-            if live and not (pump.state is RunState.FAILED and others):
-                forbidden[(f"{pump.device}.run_cmd", False)] = "racks are energised"
-            if live:
-                floors[f"{pump.device}.speed_cmd"] = pod.tcs.pump_speed_min_pct
-        refusal = assess.outlet_refusal(image, self.modes.state, self.interlocks.tripped())
-        for rack in pod.racks:
-            tripped = rack.name in self.interlocks.racks_tripped()
-            for outlet in rack.outlets:
-                if refusal or tripped:
-                    forbidden[(outlet, True)] = refusal or "this rack has tripped"
-            off_since = self.rack_off_since.get(rack.name)
-            if off_since is None or now - off_since < pod.protection.rack_off_before_valve_s:
-                floors[f"{rack.valve}.position_cmd"] = VALVE_OPEN_PCT
-        return Permits(forbidden, floors)
+    def _permits(self, image: Image) -> Permits:
+        tripped, hold_on = self.interlocks.tripped(), self.shield.response.hold_on
+        refusal = hold_on or assess.outlet_refusal(image, self.modes.state, tripped)
+        racks = Racks(self.interlocks.racks_tripped(), self.rack_off_since, refusal)
+        return permits(self.pod, image, self.pumps, self.tcs_duty.spare, racks)
 
     def _view(self, image: Image, facts: modes.Facts, now: float) -> View:
         machines = {machine.device: machine.state.value for machine in self.machines}
@@ -397,4 +381,5 @@ class Engine:
             suppressed=tuple(self.alarms.suppressed),
             slots=self.authority.slots.arrays,
             lock=self.authority.slots.lock,
+            bypasses=dict(self.interlocks.bypasses),
         )

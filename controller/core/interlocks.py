@@ -1,44 +1,67 @@
-"""Interlock rows, trips, permissives, first-out; and gate(), the only maker of a Write."""
+"""Interlock rows, trips, permissives, first-out, bypass; and gate(), the only maker of a Write."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Literal
 
 from controller.core.blocks import Delay, Latch, Ramp, clamp
 from controller.core.image import Image
 from controller.core.points import Kind, Point, Value
 from controller.core.sequences import Demand
 
+GENTLE_PER_S = 5.0  # so many units a second are the most by which an output moves soon after a take-over
 LARGE_MOVE = 5.0  # a move of a number, in its unit, that is written at once
 
 
-@dataclass(frozen=True, slots=True)
-class Protection:
-    """Limits and delays of the interlocks. Every one is stated in the enclosure file; none has a default.
+class Tier(IntEnum):
+    """How far a row goes: warn and compensate, limit or shed, trip."""
 
-    ``watched`` names flags that raise an alarm while on and stop nothing: smoke, a broken leak cable, an open door.
+    COMPENSATE = 1
+    LIMIT = 2
+    TRIP = 3
+
+
+What = Literal[
+    "warn", "partner", "permit", "pump_lost", "pumps_restart", "pumps_full", "flow_high", "pumps_eased", "valve_shut",
+    "hold_on", "hold_load", "cap", "cap_flow", "cap_warm", "cap_branch", "shed", "rack_off", "isolate", "racks_off",
+    "pumps_off", "stop", "all_off",
+]  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a row does while it acts; ``amount`` in % of rated power for ``cap``, in %/K for ``cap_warm``.
+
+    ``warn`` has an alarm and no more. ``partner``: duty/standby and staging answer by themselves. ``permit``: the power
+    permit is worked out from it. ``hold_on``: nothing more is energised; ``hold_load``: and IT power is not to rise.
     """
 
-    epo: str = field(metadata={"kind": Kind.FLAG})
-    cdu_leak: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
-    watched: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
-    flow_lost_pct: float
-    flow_lost_s: float
-    pumps_lost_s: float
-    supply_temp_trip_c: float
-    supply_temp_trip_s: float
-    rack_leak_confirm_s: float
-    rack_off_before_valve_s: float
-    refresh_s: float
+    what: What
+    amount: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One interlock: acts while its condition held for ``delay_s``; a trip latches until reset.
 
-    ``rack`` limits the trip to one rack; empty means all. ``isolates``: its valve is shut too, once it is off.
+    Attributes:
+        cause: what people read.
+        trip: stays until the operator resets it, after its cause has gone.
+        rack: the rack it is about; empty for the whole pod.
+        device: the pump or power unit it is about, if one.
+        fault: class of fault that it belongs to (docs/hazards.md).
+        actions: what it does, the mildest first.
+        clear_s: how long its condition must be gone before it ends.
+        meltdown_s: second timer of a row with two: ``delay_s`` runs back when the condition goes; once it is over,
+            the row acts after ``meltdown_s`` whatever the condition does.
+        bypass_max_s: how long it may be defeated from the console; 0 for a row that can't be.
+        group: rows of one group may have one cause; the first to act is kept apart.
+        consequence, remedy: of the row's alarm: what happens, and what the operator does; empty where another alarm
+            tells it already.
     """
 
     id: str
@@ -46,7 +69,28 @@ class Row:
     delay_s: float
     trip: bool
     rack: str = ""
-    isolates: bool = False
+    device: str = ""
+    fault: str = ""
+    tier: Tier = Tier.TRIP
+    actions: tuple[Action, ...] = ()
+    clear_s: float = 0.0
+    meltdown_s: float | None = None
+    bypass_max_s: float = 0.0
+    group: str = ""
+    consequence: str = ""
+    remedy: str = ""
+
+    def does(self, what: What) -> bool:
+        return any(action.what == what for action in self.actions)
+
+
+@dataclass(frozen=True, slots=True)
+class Bypass:
+    """A defeat of one row, recorded and timed."""
+
+    by: str
+    reason: str
+    until: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,66 +105,154 @@ class Write:
 
 @dataclass(slots=True)
 class Interlock:
+    """One row at work."""
+
     row: Row
     delay: Delay = field(init=False)
     latch: Latch = field(default_factory=Latch)
+    melts_at: float | None = None
+    acting: bool = False
 
     def __post_init__(self) -> None:
-        self.delay = Delay(self.row.delay_s)
+        self.delay = Delay(self.row.delay_s, self.row.clear_s)
 
     def step(self, condition: bool, now: float, *, reset: bool) -> bool:
-        acting = self.delay.step(condition, now)
-        return self.latch.step(acting, reset=reset) if self.row.trip else acting
+        if not condition and not reset and not self.acting and self.delay.idle and self.melts_at is None:
+            return False
+        held = self._melted(self.delay.step(condition, now), now, reset=reset)
+        self.acting = self.latch.step(held, reset=reset) if self.row.trip else held
+        return self.acting
+
+    def _melted(self, served: bool, now: float, *, reset: bool) -> bool:
+        """Return whether the second timer, where the row has one, is over too."""
+        if self.row.meltdown_s is None:
+            return served
+        if served and self.melts_at is None:
+            self.melts_at = now + self.row.meltdown_s
+        elif reset and not served:
+            self.melts_at = None
+        return self.melts_at is not None and now >= self.melts_at
+
+    @property
+    def there(self) -> bool:
+        """Whether the cause is there still, so that no reset may end the row."""
+        return self.delay.state
+
+    def forget(self) -> None:
+        """Begin anew, as if the condition had never been there; a latch stays."""
+        self.delay = Delay(self.row.delay_s, self.row.clear_s)
+        self.melts_at = None
+        self.acting = self.row.trip and self.latch.state
 
 
 class Interlocks:
-    """All rows of one pod, and which of them came first."""
+    """All rows of one pod, which of them came first in each group, and which are bypassed."""
 
     def __init__(self, rows: Sequence[Row], latched: Iterable[str] = ()) -> None:
         self._all = {row.id: Interlock(row) for row in rows}
+        self._acting: dict[str, None] = {}
         self.first_out = ""
+        self.first_outs: dict[str, str] = {}
+        self.bypasses: dict[str, Bypass] = {}
         for name in latched:
             if name in self._all:
-                self._all[name].latch.state = True
+                self._all[name].latch.state = self._all[name].acting = True
+                self._acting[name] = None
                 self.first_out = self.first_out or name
+                self.first_outs.setdefault(self._all[name].row.group, name)
 
     def step(self, conditions: Mapping[str, bool], now: float, *, reset: bool = False) -> None:
         """Advance every row by its condition; one that is missing from ``conditions`` counts as false."""
-        before = self.acting
+        for name in [name for name, bypass in self.bypasses.items() if now >= bypass.until]:
+            del self.bypasses[name]
+        before = bool(self._acting)
         for name, interlock in self._all.items():
-            interlock.step(conditions.get(name, False), now, reset=reset)
-        if not self.acting:
+            condition = conditions.get(name, False) and name not in self.bypasses
+            interlock.step(condition, now, reset=reset)
+        self._acting = {name: None for name, interlock in self._all.items() if interlock.acting}
+        if not self._acting:
             self.first_out = ""
         elif not before or not self.first_out:
-            self.first_out = self.acting[0]
+            self.first_out = next(iter(self._acting))
+        self.first_outs = {group: name for group, name in self.first_outs.items() if self._of_group(group)}
+        for name in self._acting:
+            self.first_outs.setdefault(self._all[name].row.group, name)
+
+    def _of_group(self, group: str) -> bool:
+        return any(self._all[name].row.group == group for name in self._acting)
+
+    # ------------------------------------------------------------ bypass
+
+    def bypass(self, row: str, bypass: Bypass, now: float) -> str:
+        """Defeat ``row`` until ``bypass.until``; return why not, or nothing. A latch it holds is not undone by it."""
+        interlock = self._all.get(row)
+        if interlock is None:
+            return "no such interlock"
+        longest = interlock.row.bypass_max_s
+        if not longest:
+            return f"{row} can't be bypassed"
+        if not 0 < bypass.until - now <= longest:
+            return f"{row} can be bypassed for {longest:g} s at most"
+        self.bypasses[row] = bypass
+        interlock.forget()
+        return ""
+
+    def unbypass(self, row: str) -> bool:
+        """End a bypass; return whether there was one."""
+        return self.bypasses.pop(row, None) is not None
+
+    def saved_bypasses(self, epoch_s: float | None) -> dict[str, Any]:
+        """Return the bypasses for the store; none while the wall clock is not known, so that none outlives its time."""
+        if epoch_s is None:
+            return {}
+        return {name: [b.by, b.reason, b.until + epoch_s] for name, b in self.bypasses.items()}
+
+    def restore_bypasses(self, saved: Mapping[str, Any], now: float, epoch_s: float | None) -> None:
+        """Go on with bypasses whose time is not over; those that no row allows any more are dropped."""
+        for name, (by, reason, until) in saved.items() if epoch_s is not None else ():
+            self.bypass(name, Bypass(by, reason, until - (epoch_s or 0.0)), now)
+
+    # ------------------------------------------------------------ what acts
+
+    @property
+    def rows(self) -> Iterator[Row]:
+        return (interlock.row for interlock in self._all.values())
 
     @property
     def acting(self) -> list[str]:
-        return [n for n, i in self._all.items() if (i.latch.state if i.row.trip else i.delay.state)]
+        return list(self._acting)
+
+    @property
+    def acting_rows(self) -> list[Row]:
+        return [self._all[name].row for name in self._acting]
 
     def latched(self) -> list[str]:
         return [name for name, interlock in self._all.items() if interlock.latch.state]
 
     def tripped(self) -> str:
         """Return the cause of the first trip that takes the whole pod down, or nothing."""
-        acting = [i.row for i in self._all.values() if i.row.trip and not i.row.rack and i.latch.state]
+        acting = [row for row in self.acting_rows if row.trip and (row.does("racks_off") or row.does("all_off"))]
         first = next((row for row in acting if row.id == self.first_out), acting[0] if acting else None)
         return first.cause if first else ""
 
+    def blocking(self) -> str:
+        """Return the cause of a trip that keeps the pod from starting, or nothing."""
+        return next((row.cause for row in self.acting_rows if row.trip and not row.rack), "")
+
     def cleared(self) -> bool:
         """True when no trip's condition is there any more."""
-        return not any(i.delay.state for i in self._all.values() if i.row.trip)
+        return not any(i.there for i in self._all.values() if i.row.trip)
 
     def why_rack(self, rack: str) -> str:
         """Return the cause of the trip that takes ``rack`` off, or nothing."""
-        return next((i.row.cause for i in self._all.values() if i.row.rack == rack and i.latch.state), "")
+        return next((row.cause for row in self.acting_rows if row.trip and row.rack == rack), "")
 
     def racks_tripped(self) -> set[str]:
-        return {i.row.rack for i in self._all.values() if i.row.rack and i.latch.state}
+        return {row.rack for row in self.acting_rows if row.trip and row.rack}
 
     def racks_isolated(self) -> set[str]:
-        """Return the racks whose water is to be shut off too."""
-        return {i.row.rack for i in self._all.values() if i.row.isolates and i.latch.state}
+        """Return the racks whose water is to be shut off too, once they are off."""
+        return {row.rack for row in self.acting_rows if row.rack and row.does("isolate")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +265,7 @@ class Output:
         min_move: a smaller change of a number is not written.
         pace_s: small moves of a number are not written more often, so that a ramp does not fill the bus.
         feedback: point that tells where a number stands when its own register can't be read.
+        urgent_per_s: fastest rise of a number for an urgent demand.
     """
 
     point: str
@@ -144,6 +277,7 @@ class Output:
     pace_s: float = 0.0
     feedback: str = ""
     safety: bool = True
+    urgent_per_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +321,7 @@ class Gate:
         self._ramps: dict[str, Ramp] = {}
         self._last: dict[str, _Last] = {}
         self._denied: dict[str, str] = {}
+        self.gentle_until = float("-inf")
 
     def step(
         self, demands: Iterable[Demand], permits: Permits, image: Image, now: float
@@ -229,9 +364,8 @@ class Gate:
     def _write(self, output: Output, demand: Demand, permits: Permits, image: Image, now: float) -> Write | None:
         value = demand.value
         if isinstance(value, int | float) and not isinstance(value, bool):
-            value = self._ramped(
-                output, clamp(float(value), permits.floors.get(output.point, output.low), output.high), image, now
-            )
+            target = clamp(float(value), permits.floors.get(output.point, output.low), output.high)
+            value = self._ramped(output, target, image, now, urgent=demand.urgent)
         last = self._last.get(output.point)
         if (
             last is None
@@ -247,13 +381,17 @@ class Gate:
         self._last[output.point] = _Last(value, now)
         return Write(output.point, value, output.safety, demand.reason)
 
-    def _ramped(self, output: Output, target: float, image: Image, now: float) -> float:
+    def _ramped(self, output: Output, target: float, image: Image, now: float, *, urgent: bool) -> float:
         ramp = self._ramps.get(output.point)
         if ramp is None:
             stands = image.number(output.point, otherwise=None)
             if stands is None and output.feedback:
                 stands = image.number(output.feedback, otherwise=None)
             ramp = self._ramps[output.point] = Ramp(output.up_per_s, output.down_per_s, stands, now)
+        gentle = now < self.gentle_until and not urgent and math.isfinite(output.up_per_s)
+        most = GENTLE_PER_S if gentle else math.inf
+        ramp.up_per_s = max(output.up_per_s, output.urgent_per_s) if urgent else min(output.up_per_s, most)
+        ramp.down_per_s = min(output.down_per_s, most)
         return clamp(ramp.step(target, now), output.low, output.high)
 
     @staticmethod

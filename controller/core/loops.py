@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from controller.core.blocks import Delay, PeakHold, clamp
+from controller.core.blocks import PeakHold, Play, clamp
 from controller.core.exchanger import Exchanger, coolant_kw, opening_pct, share_pct
 from controller.core.points import Kind
 from controller.core.sequences import Demand, RunSequence
@@ -15,8 +15,11 @@ from controller.core.sequences import Demand, RunSequence
 NUMBER, FLAG = Kind.NUMBER, Kind.FLAG
 FLOW_TRIM_PCT_PER_LPM_S = 0.0033  # trim of the pump speed: 0.2 % for each L/s of error and second
 FLOW_TRIM_PCT = 15.0
+NEAR_PCT = 2.0  # pumps this near to the speed asked of them follow it
 DESIGN_PUMPS_NONE_PCT = 100.0
 TRIM_GAIN = 0.6  # K of trim for each K of error: gain margin 4 to 5 at every load
+CLIMB_K_PER_S = 0.1  # of the reference, from where a supply without heat had come to rest
+DIGIT_K = 0.1  # last digit of the temperature probes: registers hold tenths
 FORESEEN_SHARE = 0.35  # of the exchanger's inlet temperature as foreseen, the rest as measured
 
 
@@ -44,6 +47,10 @@ class Tcs:
     liquid_share_pct: float
     flow_hold_s: float
     flow_fall_lpm_per_s: float
+    pumps_on_duty: int
+    pumps_on_duty_low: int
+    pumps_low_pct: float
+    pumps_low_s: float
     pump_rated_lpm: float
     pump_shutoff_kpa: float
     pump_droop_kpa: float
@@ -51,6 +58,7 @@ class Tcs:
     pump_speed_min_pct: float
     pump_up_pct_per_s: float
     pump_down_pct_per_s: float
+    pump_urgent_pct_per_s: float
     exchanger_kw_per_k: float
     exchanger_water_lpm: float
     loop_volume_l: float
@@ -74,22 +82,40 @@ class Fws:
     pump_speed_pct: float
     pump_speed_low_pct: float
     chiller_capacity_kw: float
+    chiller_least_kw: float
+    stage_extra_kw: float
     stage_up_pct: float
     stage_up_s: float
     stage_up_temp_k: float
     stage_up_temp_s: float
     stage_down_pct: float
     stage_down_s: float
+    stage_low_s: float
     chiller_min_on_s: float
     chiller_min_off_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What the dew point is worked out from."""
+    """What the dew point is worked out from, and the valves of the rear doors' water.
+
+    Attributes:
+        temperatures: with the hot side among them; the highest tells how hot the air is.
+        dew_lead_s: so far ahead the facility water keeps of a rising dew point.
+        door_shut_margin_k, door_shut_air_c: doors are shut with less between coil and dew point, while air is colder.
+        door_open_margin_k, door_open_air_c: they open again with more, or with hotter air.
+        door_stroke_s: from open to shut.
+    """
 
     temperatures: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     humidities: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "%"})
+    dew_lead_s: float
+    door_valves: tuple[str, ...] = field(metadata={"class": "valve"})
+    door_shut_margin_k: float
+    door_shut_air_c: float
+    door_open_margin_k: float
+    door_open_air_c: float
+    door_stroke_s: float
 
 
 def dew_point_c(temperature_c: float, humidity_pct: float) -> float:
@@ -105,12 +131,16 @@ def flow_needed_lpm(tcs: Tcs, it_power_kw: float | None, least_lpm: float) -> fl
     return clamp(tcs.flow_per_kw_lpm * it_power_kw * tcs.liquid_share_pct / 100, least_lpm, tcs.flow_max_lpm)
 
 
-def speed_for_flow_pct(tcs: Tcs, flow_lpm: float, pumps: int) -> float:
-    """Return the common speed at which ``pumps`` in parallel give ``flow_lpm``: inverse of pump and system curve."""
+def speed_for_flow_pct(tcs: Tcs, flow_lpm: float, pumps: int, resistance: float = 1.0) -> float:
+    """Return the common speed at which ``pumps`` in parallel give ``flow_lpm``: inverse of pump and system curve.
+
+    Args:
+        resistance: of the loop, as a multiple of the commissioned one.
+    """
     if pumps == 0:
         return DESIGN_PUMPS_NONE_PCT
     droop = tcs.pump_droop_kpa / tcs.pump_rated_lpm**2 / pumps**2
-    system = tcs.system_drop_kpa / tcs.flow_design_lpm**2
+    system = resistance * tcs.system_drop_kpa / tcs.flow_design_lpm**2
     return 100 * math.sqrt((droop + system) * flow_lpm**2 / tcs.pump_shutoff_kpa)
 
 
@@ -126,14 +156,33 @@ class FlowLoop:
     def __post_init__(self) -> None:
         self.need = PeakHold(self.tcs.flow_hold_s, self.tcs.flow_fall_lpm_per_s)
 
-    def step(self, needed_lpm: float, measured_lpm: float | None, proven: int, now: float, least_pct: float) -> float:
-        """Return the speed in %, not under ``least_pct``; full while no pump is proven or the flow is not known."""
+    def step(
+        self,
+        needed_lpm: float,
+        measured_lpm: float | None,
+        proven: int,
+        now: float,
+        least_pct: float,
+        resistance: float = 1.0,
+        stands_pct: float | None = None,
+    ) -> float:
+        """Return the speed in %, not under ``least_pct``; full while no pump is proven or the flow is not known.
+
+        Args:
+            resistance: of the loop as it is now, as a multiple of the commissioned one.
+            stands_pct: speed of the pumps; while it is not what was asked, the flow tells nothing of the trim.
+        """
         target = self.need.step(needed_lpm, now)
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
         self.at = now
         if proven == 0 or measured_lpm is None:
             return 100.0
-        feed_forward = speed_for_flow_pct(self.tcs, target, proven)
+        feed_forward = speed_for_flow_pct(self.tcs, target, proven, resistance)
+        if (
+            stands_pct is not None
+            and abs(stands_pct - clamp(feed_forward + self.trim_pct, least_pct, 100.0)) > NEAR_PCT
+        ):
+            return clamp(feed_forward + self.trim_pct, least_pct, 100.0)
         inside = least_pct < feed_forward + self.trim_pct < 100.0
         error = target - measured_lpm
         if inside or error * self.trim_pct < 0:
@@ -189,13 +238,18 @@ class SupplyTempLoop:
     The heat to take is worked out from measured IT power and flow ahead of any temperature (feed-forward), and the
     exchanger's model is turned round to find the valve position that takes it: the gain is the same at every load. A
     small trim in kelvin, limited to ``trim_k``, takes up what the model gets wrong: a sensor that lies can not run
-    away with the loop.
+    away with the loop. Where too little heat comes to reach the setpoint, the reference follows the supply down and
+    climbs back with the heat, so that the valve is on its way before the setpoint is reached.
     """
 
     tcs: Tcs
     exchanger: Exchanger = field(init=False)
     transport: Transport = field(init=False)
+    supply: Play = field(default_factory=lambda: Play(DIGIT_K))
+    back: Play = field(default_factory=lambda: Play(DIGIT_K))
     trim_k: float = 0.0
+    reference_c: float | None = None
+    shut: bool = False
     at: float | None = None
 
     def __post_init__(self) -> None:
@@ -217,6 +271,8 @@ class SupplyTempLoop:
         """
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
         first, self.at = self.at is None, now
+        seen = self._steadied(seen)
+        setpoint_c = self._reference(setpoint_c, seen.supply_c, passed)
         flow = max(seen.flow_wanted_lpm, seen.flow_lpm or 0.0)
         hot = self._hot_c(seen, setpoint_c, flow, passed)
         if hot is None:
@@ -228,12 +284,27 @@ class SupplyTempLoop:
         trim = self.tcs.trim_k if seen.supply_c is None else TRIM_GAIN * error + self.trim_k
         heat = coolant_kw(flow, hot - setpoint_c + trim)
         share = self.exchanger.share_for(heat, flow, hot, water)
+        self.shut = share <= 0.0
         if seen.supply_c is None:
             self.trim_k = 0.0
         elif not (share >= 1.0 and error > 0) and not (share <= 0.0 and error < 0):
             change = TRIM_GAIN / self.tcs.trim_integral_s * error * passed
             self.trim_k = clamp(self.trim_k + change, -self.tcs.trim_k, self.tcs.trim_k)
         return opening_pct(100 * share, self.tcs.valve_rangeability)
+
+    def _reference(self, setpoint_c: float, supply_c: float | None, passed: float) -> float:
+        """Return what the supply is held to now; never more than the setpoint."""
+        last = setpoint_c if self.reference_c is None else self.reference_c + CLIMB_K_PER_S * passed
+        if supply_c is not None and (self.shut or self.reference_c is None):
+            last = min(last, supply_c)
+        self.reference_c = min(setpoint_c, last)
+        return self.reference_c
+
+    def _steadied(self, seen: HeatSeen) -> HeatSeen:
+        """Return the temperatures without the toggling of their last digit, which would wear the valve."""
+        supply = None if seen.supply_c is None else self.supply.step(seen.supply_c)
+        back = None if seen.return_c is None else self.back.step(seen.return_c)
+        return replace(seen, supply_c=supply, return_c=back)
 
     def _hot_c(self, seen: HeatSeen, setpoint_c: float, flow: float, passed: float) -> float | None:
         """Return how warm the coolant comes to the exchanger: foreseen from power and flow, and as measured."""
@@ -255,38 +326,6 @@ class SupplyTempLoop:
         self.trim_k = clamp(taken_k - (hot - setpoint_c) - TRIM_GAIN * error, -self.tcs.trim_k, self.tcs.trim_k)
 
 
-@dataclass(slots=True)
-class ChillerStaging:
-    """How many chillers are wanted: one always, the next ahead of the heat or when the water gets warm."""
-
-    fws: Fws
-    ahead: Delay = field(init=False)
-    warm: Delay = field(init=False)
-    spare: Delay = field(init=False)
-    count: int = 1
-
-    def __post_init__(self) -> None:
-        self.ahead = Delay(self.fws.stage_up_s)
-        self.warm = Delay(self.fws.stage_up_temp_s)
-        self.spare = Delay(self.fws.stage_down_s)
-
-    def step(self, heat_kw: float | None, supply_c: float | None, setpoint_c: float, now: float) -> int:
-        capacity = self.count * self.fws.chiller_capacity_kw
-        share = None if heat_kw is None else 100 * heat_kw / capacity
-        warm_at = setpoint_c + self.fws.stage_up_temp_k
-        ahead = self.ahead.step(share is None or share > self.fws.stage_up_pct, now)
-        warm = self.warm.step(supply_c is not None and supply_c > warm_at, now)
-        fewer = (self.count - 1) * self.fws.chiller_capacity_kw
-        less = heat_kw is not None and self.count > 1 and 100 * heat_kw < self.fws.stage_down_pct * fewer
-        if (ahead or warm) and self.count < len(self.fws.chillers):
-            self.count += 1
-            self.ahead, self.warm = Delay(self.fws.stage_up_s), Delay(self.fws.stage_up_temp_s)
-        elif self.spare.step(less, now):
-            self.count -= 1
-            self.spare = Delay(self.fws.stage_down_s)
-        return self.count
-
-
-def pump_demands(pumps: Sequence[RunSequence], speed_pct: float) -> Iterable[Demand]:
-    """Return the same speed for every pump of the group that is not failed."""
-    return (Demand(f"{pump.device}.speed_cmd", speed_pct, "flow loop") for pump in pumps)
+def pump_demands(pumps: Sequence[RunSequence], speed_pct: float, *, urgent: bool = False) -> Iterable[Demand]:
+    """Return the same speed for every pump of the group; ``urgent`` where flow is being lost."""
+    return (Demand(f"{pump.device}.speed_cmd", speed_pct, "flow loop", urgent=urgent) for pump in pumps)

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.core import loops, modes
+from controller.core import duty, loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
 from controller.core.alarm_states import AlarmRow
 from controller.core.capacity import Cooling
-from controller.core.interlocks import Output, Protection, Row
+from controller.core.duty import Rotation
+from controller.core.fault_rows import DEVICE, Parts, fault_alarms, fault_rows, row_point
+from controller.core.interlocks import Output, Row
 from controller.core.points import Kind, Point, Value
-from controller.core.power import Power, Rack
+from controller.core.power import Power, Rack, branches_of
+from controller.core.protection import Protection
 from controller.core.slots import Setpoint
 
-COOLING_LOST_S = 1.0
 RESCUE_K_PER_S = 0.2  # rise of a temperature setpoint that the dew point has overtaken
 FLOW_SLEW_SHARE_PER_S = 0.01  # of the design flow
 SPEED_SLEW_PCT_PER_S = 1.0
 SETPOINT_SEEN_K = 0.15  # registers of setpoints hold tenths
 MIN_MOVE_PCT = 0.3
+VALVE_MIN_MOVE_PCT = 0.7  # less than the supply probes' last digit would move it to and fro
 PACE_S = 0.5
 PERMIT_NUMBERS = (("it_permit", "kW", 1.0), ("it_cap", "%", 0.5), ("seconds_to_trip", "s", 1.0))
 RACK_NUMBERS = (("chip_temp", "Cel", 0.5), ("flow_share", "%", 1.0))
@@ -95,6 +98,7 @@ class Pod:
     fws: loops.Fws
     room: loops.Room
     cooling: Cooling
+    rotation: Rotation
     power: Power
     racks: tuple[Rack, ...]
     protection: Protection
@@ -107,6 +111,10 @@ class Pod:
     points: Mapping[str, Point]
     links: tuple[str, ...] = ()
 
+    @property
+    def rated_kw(self) -> float:
+        return sum(rack.rated_kw for rack in self.racks)
+
 
 def pod_points(pod: Pod) -> dict[str, Point]:
     """Return the points that the scan itself derives, and those that bus workers tell about buses and devices."""
@@ -118,8 +126,8 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("flow", "L/min", 2.0), ("flow_needed", "L/min", 2.0), ("flow_ratio", "%", 0.5), ("it_power", "kW", 1.0),
         ("dew_point", "Cel", 0.1), ("dew_margin", "K", 0.1), ("supply_temp_sp", "Cel", 0.05),
         ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("racks_off", "{count}", 0.5),
-        ("pumps_running", "{count}", 0.5),
-        ("chillers_running", "{count}", 0.5),
+        ("pumps_running", "{count}", 0.5), ("locked_out", "{count}", 0.5),
+        ("chillers_running", "{count}", 0.5), ("loop_resistance", "%", 1.0),
         *PERMIT_NUMBERS,
     ]  # fmt: skip
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
@@ -135,45 +143,50 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         points += [Point(rack.name, name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in own]
         points += [Point(rack.name, name, Kind.FLAG, max_age_s=age) for name in RACK_FLAGS]
     points += [Point("pod", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in ALARM_NUMBERS]
-    flags = [("pod", "booting"), ("pod", "isolation_held"), ("pod", "alarm_flood"), ("controller", "store_failing")]
+    flags = [
+        ("pod", "valve_hunting"),
+        ("pod", "pumps_hunting"),
+        ("pod", "booting"),
+        ("pod", "isolation_held"),
+        ("pod", "alarm_flood"),
+        ("controller", "store_failing"),
+    ]
     points += [Point(device, name, Kind.FLAG) for device, name in flags]
     points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
+    machines = (*pod.tcs.pumps, *pod.fws.pumps, *pod.fws.chillers)
+    points += [Point(machine, "duty_hours", Kind.NUMBER, "h", deadband=0.1) for machine in machines]
+    ever = float("inf")
+    points += [Point(DEVICE, r.id, Kind.FLAG, max_age_s=ever, description=r.cause) for r in interlock_rows(pod)]
+    points += [Point(DEVICE, "bypassed", Kind.FLAG, max_age_s=ever)]
+    for rack in pod.racks:
+        points += [Point(unit, "branch_heat", Kind.NUMBER, "%", deadband=1.0) for unit in branches_of(rack)]
+    points += _connection_points(pod)
+    return {point.id: point for point in points}
+
+
+def _connection_points(pod: Pod) -> list[Point]:
+    """Return what is told about buses, devices, the controller's own process and links; none of it grows old."""
+    ever = float("inf")
+    points: list[Point] = []
     for bus in sorted(set(pod.device_bus.values())):
-        points += [Point(bus, name, Kind.FLAG, max_age_s=float("inf")) for name in ("online", "lost")]
-        points += [
-            Point(bus, name, Kind.NUMBER, "{count}", max_age_s=float("inf"), deadband=100) for name in BUS_COUNTERS
-        ]
-        points += [Point(bus, "utilisation", Kind.NUMBER, "%", max_age_s=float("inf"), deadband=1.0)]
-    points += [Point(device, "comms", Kind.FLAG, max_age_s=float("inf")) for device in pod.device_bus]
-    points += [Point(device, "write_fault", Kind.FLAG, max_age_s=float("inf")) for device in written(pod)]
+        points += [Point(bus, name, Kind.FLAG, max_age_s=ever) for name in ("online", "lost")]
+        points += [Point(bus, name, Kind.NUMBER, "{count}", max_age_s=ever, deadband=100) for name in BUS_COUNTERS]
+        points += [Point(bus, "utilisation", Kind.NUMBER, "%", max_age_s=ever, deadband=1.0)]
+    points += [Point(device, "comms", Kind.FLAG, max_age_s=ever) for device in pod.device_bus]
+    points += [Point(device, "write_fault", Kind.FLAG, max_age_s=ever) for device in written(pod)]
     points += [Point("controller", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in CONTROLLER_NUMBERS]
     for link in pod.links:
         device = f"{LINK_DEVICE}{link}"
         names = ("connected", "outbox_failing", *(cause.flag for cause in LINK_CAUSES))
-        points += [Point(device, name, Kind.FLAG, max_age_s=float("inf")) for name in names]
+        points += [Point(device, name, Kind.FLAG, max_age_s=ever) for name in names]
         points += [
-            Point(device, name, Kind.NUMBER, "{count}", max_age_s=float("inf"), deadband=band)
-            for name, band in LINK_NUMBERS
+            Point(device, name, Kind.NUMBER, "{count}", max_age_s=ever, deadband=band) for name, band in LINK_NUMBERS
         ]
-    return {point.id: point for point in points}
+    return points
 
 
 def interlock_rows(pod: Pod) -> list[Row]:
-    protection = pod.protection
-    rows = [
-        Row("epo", "emergency power off", 0.0, trip=True),
-        Row("flow_lost", "TCS flow lost", protection.flow_lost_s, trip=True),
-        Row("pumps_lost", "all TCS pumps stopped", protection.pumps_lost_s, trip=True),
-        Row("supply_hot", "TCS supply too hot", protection.supply_temp_trip_s, trip=True),
-        Row("cooling_lost", "TCS flow below need", COOLING_LOST_S, trip=False),
-    ]
-    for rack in pod.racks:
-        leak_s = protection.rack_leak_confirm_s
-        name, asked = rack.name, f"isolation of {rack.name} asked for"
-        rows.append(Row(f"leak_{name}", f"leak in {name}", leak_s, trip=True, rack=name, isolates=True))
-        rows.append(Row(isolation_id(name), asked, 0.0, trip=True, rack=name, isolates=True))
-        rows.append(Row(f"flow_{name}", f"no flow in {name}", pod.cooling.rack_flow_lost_s, trip=True, rack=name))
-    return rows
+    return fault_rows(pod.protection, Parts(pod.tcs.pumps, pod.racks, pod.cooling.rack_flow_lost_s))
 
 
 def judged(pod: Pod) -> tuple[str, ...]:
@@ -183,11 +196,6 @@ def judged(pod: Pod) -> tuple[str, ...]:
 
 def _valves(pod: Pod) -> tuple[str, ...]:
     return (pod.tcs.valve, *(rack.valve for rack in pod.racks))
-
-
-def isolation_id(rack: str) -> str:
-    """Return the interlock row that takes ``rack`` off on request."""
-    return f"isolate_{rack}"
 
 
 def setpoint_rows(pod: Pod) -> list[Setpoint]:
@@ -233,6 +241,7 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             watched=pod.protection.watched,
             epo=pod.protection.epo,
             level_ok=pod.tcs.level_ok,
+            feeds_lost=(row_point("feed_lost"),),
             links={link: f"{LINK_DEVICE}{link}" for link in pod.links},
             sources={
                 "supply_temp": pod.tcs.supply_temps,
@@ -242,7 +251,16 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             },
         )
     )
-    return [*rows, *_authority_rows(), *_permit_rows(pod), *_sensor_rows(pod), *_effect_rows(pod)]
+    return [
+        *rows,
+        *fault_alarms(interlock_rows(pod)),
+        *_authority_rows(),
+        *_permit_rows(pod),
+        *_sensor_rows(pod),
+        *_effect_rows(pod),
+        *_hunting_rows(),
+        *duty.alarm_rows(),
+    ]
 
 
 def _sensor_rows(pod: Pod) -> Iterable[AlarmRow]:
@@ -296,11 +314,21 @@ def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
             f"{name}_shed", f"{name}.shed", "on", f"{name} was put off: IT did not follow the power cap", "high",
             "Its jobs are lost; it comes back by itself when full power is allowed again.",
             "Find out why the cluster manager did not follow; clear what limits the cooling.",
+            unless=(row_point("air_high"), row_point("battery_reserve")),
         )  # fmt: skip
         yield AlarmRow(
             f"{name}_flow_wrong", f"{name}.flow_wrong", "on", f"The flow meter of {name} can't be right", "medium",
             "Its flow is taken from the main's meter less the other racks.", "Check or replace the meter.",
             on_delay_s=10.0,
+        )  # fmt: skip
+
+
+def _hunting_rows() -> Iterable[AlarmRow]:
+    for name, words, part in (("valve", "Heat exchanger valve", "valve"), ("pumps", "TCS pump speed", "drives")):
+        yield AlarmRow(
+            f"pod_{name}_hunting", f"pod.{name}_hunting", "on", f"{words} hunts", "low",
+            f"Temperature and flow swing at a steady load, and the {part} wear out.",
+            "Look for a part that sticks, air in the loop or a probe that lags; then for tuning that does not fit.",
         )  # fmt: skip
 
 
@@ -329,13 +357,23 @@ def outputs(pod: Pod) -> Iterable[Output]:
         yield Output(f"{pump}.run_cmd")
     for pump in tcs.pumps:
         up, down = tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s
-        yield Output(f"{pump}.speed_cmd", 0.0, 100.0, up, down, MIN_MOVE_PCT, PACE_S, f"{pump}.speed")
+        yield Output(
+            f"{pump}.speed_cmd", 0.0, 100.0, up, down, MIN_MOVE_PCT, PACE_S, f"{pump}.speed",
+            urgent_per_s=tcs.pump_urgent_pct_per_s,
+        )  # fmt: skip
     for pump in fws.pumps:
         yield Output(
             f"{pump}.speed_cmd", 0.0, 100.0, tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s, MIN_MOVE_PCT, PACE_S
         )
     slew = tcs.valve_pct_per_s
-    yield Output(f"{tcs.valve}.position_cmd", 0.0, 100.0, slew, slew, MIN_MOVE_PCT, PACE_S, f"{tcs.valve}.position")
+    yield Output(
+        f"{tcs.valve}.position_cmd", 0.0, 100.0, slew, slew, VALVE_MIN_MOVE_PCT, PACE_S, f"{tcs.valve}.position"
+    )
+    for door in pod.room.door_valves:
+        travel = 100 / pod.room.door_stroke_s
+        yield Output(
+            f"{door}.position_cmd", 0.0, 100.0, travel, travel, MIN_MOVE_PCT, PACE_S, f"{door}.position", safety=False
+        )
     for chiller in fws.chillers:
         point = pod.points[f"{chiller}.supply_temp_sp"]
         yield Output(f"{chiller}.run_cmd")

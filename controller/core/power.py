@@ -16,11 +16,13 @@ RACK_DEAD_KW = 1.0
 class Rack:
     """One rack: its outlets, meters, liquid valve, leak detectors and shed tier (3 is shed first, 0 never).
 
+    ``currents`` are those of each phase of its power units; a unit is the device they are read from.
     ``flow`` and ``outlet_temps`` are its own coolant meters; a rack without any shares what is measured in the main.
     """
 
     outlets: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
     power: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "kW"})
+    currents: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "A"})
     valve: str = field(metadata={"class": "valve"})
     flow: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "L/min"})
     outlet_temps: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "Cel"})
@@ -41,6 +43,14 @@ class Rack:
         """Return the rack's power, or None when one of its meters can't be trusted."""
         values = image.numbers(self.power)
         return sum(values) if len(values) == len(self.power) else None
+
+
+def branches_of(rack: Rack) -> dict[str, list[str]]:
+    """Return the phase currents of ``rack`` by power unit; each unit hangs on a branch of its own."""
+    found: dict[str, list[str]] = {}
+    for point in rack.currents:
+        found.setdefault(point.split(".")[0], []).append(point)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

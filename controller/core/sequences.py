@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -23,11 +22,15 @@ class RunState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What a sequence or loop asks of one output; only the gate turns it into a Write."""
+    """What a sequence or loop asks of one output; only the gate turns it into a Write.
+
+    ``urgent`` lets a number move as fast as its equipment may, in place of the rate that is kindest to the loop.
+    """
 
     point: str
     value: Value
     reason: str
+    urgent: bool = False
 
 
 @dataclass(slots=True)
@@ -48,6 +51,7 @@ class RunSequence:
     started_at: float = float("-inf")
     stopped_at: float = float("-inf")
     lost: Delay = field(default_factory=lambda: Delay(RUN_LOST_S))
+    faulty: bool = False  # failed by more than having stopped: it stays failed though it may run again
 
     def step(self, wanted: bool | None, now: float) -> list[Demand]:
         """Return the run command wanted now; None leaves the machine as it stands. ``observe`` comes first."""
@@ -70,8 +74,14 @@ class RunSequence:
 
     def reset(self, now: float) -> None:
         """Forget a failure, on the operator's order."""
+        self.faulty = False
         if self.state is RunState.FAILED:
             self._go(RunState.STOPPED, now)
+
+    def fail(self, now: float) -> None:
+        """Count no capacity on it any more, whatever it says of itself."""
+        self.faulty = True
+        self._go(RunState.FAILED, now)
 
     @property
     def proven(self) -> bool:
@@ -83,10 +93,11 @@ class RunSequence:
         running = image.flag(f"{self.device}.running", otherwise=False)
         fault = image.flag(f"{self.device}.fault", otherwise=False)
         lost = self.lost.step(running_known and not running and self.state is RunState.RUNNING, now)
-        if self.state is RunState.FAILED:
-            return
-        if fault:
+        self.faulty = self.faulty or fault
+        if self.faulty:
             self._go(RunState.FAILED, now)
+        elif self.state is RunState.FAILED and not running:
+            return
         elif not running_known:
             if self.state is not RunState.STARTING:
                 self._go(RunState.UNKNOWN, now)
@@ -108,13 +119,3 @@ class RunSequence:
     def _go(self, state: RunState, now: float) -> None:
         if state is not self.state:
             self.state, self.since = state, now
-
-
-def lead(group: Sequence[RunSequence], count: int) -> set[str]:
-    """Return which ``count`` machines of a duty/standby group are wanted: running ones first, then in their order."""
-    able = [machine for machine in group if machine.state is not RunState.FAILED]
-    order = {RunState.RUNNING: 0, RunState.STARTING: 1, RunState.UNKNOWN: 2, RunState.STOPPED: 3, RunState.FAILED: 4}
-    chosen = sorted(able, key=lambda machine: order[machine.state])
-    known = [machine for machine in chosen if machine.state is not RunState.UNKNOWN]
-    unknown = {machine.device for machine in chosen if machine.state is RunState.UNKNOWN}
-    return {machine.device for machine in known[:count]} | unknown

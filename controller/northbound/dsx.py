@@ -337,9 +337,10 @@ class _Requests:
             if now - self._isolated_at < ISOLATIONS_SPACING_S and not self._wet(rack):
                 continue
             self._isolated_at = now
-            done = {(rack, other) for other in ISOLATIONS}
+            whole = (rack, ISOLATIONS[0]) in self._asked
+            done = {(rack, other) for other in ISOLATIONS} if whole else {key}
             self._sent |= done & self._asked.keys()
-            commands.append(self._command(writer, "isolate", rack, now, reason=kind))
+            commands.append(self._command(writer, "isolate" if whole else "isolate_power", rack, now, reason=kind))
             self._racks[commands[-1].id] = rack
         return commands
 

@@ -38,7 +38,7 @@ ROLES: Mapping[str, tuple[Operation, ...]] = {
     "setpoints": ("set", "relinquish"),
     "alarms": ("ack", "shelve", "unshelve"),
     "modes": ("start", "stop", "energise"),
-    "isolation": ("isolate",),
+    "isolation": ("isolate", "isolate_power"),
 }
 ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 NEEDED: Final = ("id", "op", "ts", "exp")
@@ -50,7 +50,7 @@ ONLY_WITH: Mapping[str, tuple[str, ...]] = {
     "slot": ("set", "relinquish"),
     "ttl_s": ("set", "shelve"),
 }
-TARGETED: Final = ("set", "relinquish", "ack", "shelve", "unshelve", "isolate")
+TARGETED: Final = ("set", "relinquish", "ack", "shelve", "unshelve", "isolate", "isolate_power")
 encode: Final = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import math
+
 from controller.config.plan import Plan
 from controller.core.power import Rack as RackPlan
 from hil.devices.emulator import Behaviour, Emulator
-from hil.devices.machines import ENERGY_VALVE_NOMINAL_LPM, RACK_VALVE_NOMINAL_LPM, ChillerCard, Positioner, Pump
+from hil.devices.machines import (
+    ENERGY_VALVE_NOMINAL_LPM,
+    RACK_VALVE_NOMINAL_LPM,
+    ChillerCard,
+    DoorValve,
+    Positioner,
+    Pump,
+)
 from hil.devices.power import OUTLET_NAME, BatteryCard, Meter, Pdu
 from hil.devices.sensing import LeakPanel, RemoteIo, Transmitters
 from hil.plant.plant import WATER_SHARE, Layout, Plant
+from hil.plant.reservoir import LEAK_AT_KPA
 from hil.plant.thermal import diverted
 from hil.record import Record
+
+SHUT = 0.01  # a valve that stands no wider than this lets nothing run out
 
 
 def split(point: str) -> tuple[str, str]:
@@ -81,7 +93,7 @@ def _machines(plan: Plan, plant: Plant, record: Record) -> dict[str, Behaviour]:
     for index, name in enumerate(plan.pod.fws.chillers):
         found[name] = chiller_card(name, plant, index, record)
     found[plan.pod.tcs.valve] = exchanger_valve(plant)
-    return found
+    return found | {name: door_valve(plant) for name in plan.pod.room.door_valves}
 
 
 def pump(name: str, plant: Plant, index: int, record: Record) -> Pump:
@@ -92,6 +104,11 @@ def pump(name: str, plant: Plant, index: int, record: Record) -> Pump:
 def chiller_card(name: str, plant: Plant, index: int, record: Record) -> ChillerCard:
     chiller = plant.facility.chillers[index]
     return ChillerCard(name, chiller, record, lambda: plant.ambient_c, lambda: plant.facility.return_c)
+
+
+def door_valve(plant: Plant) -> DoorValve:
+    """Return the valve of the rear doors' water."""
+    return DoorValve(plant.room, lambda: 60 * (1 - WATER_SHARE) * plant.facility.flow, ENERGY_VALVE_NOMINAL_LPM)
 
 
 def exchanger_valve(plant: Plant) -> Positioner:
@@ -124,11 +141,19 @@ def _racks(plan: Plan, plant: Plant, record: Record) -> dict[str, Behaviour]:
 
 
 def _rack_valve(plant: Plant, number: int) -> Positioner:
+    """The valve sits in the supply of its rack: what runs out of the rack has gone through its meter."""
     rack = plant.racks[number]
+
+    def flow_lpm() -> float:
+        if not plant.loop.rack_flows:
+            return 0.0
+        leak = rack.leak_lps * math.sqrt(plant.loop.head / LEAK_AT_KPA) if plant.level_litres > 0 else 0.0
+        return 60 * (plant.loop.rack_flows[number] + (leak if rack.valve.position > SHUT else 0.0))
+
     return Positioner(
         rack.valve,
         RACK_VALVE_NOMINAL_LPM,
-        lambda: 60 * plant.loop.rack_flows[number] if plant.loop.rack_flows else 0.0,
+        flow_lpm,
         lambda: plant.supply.outlet,
         lambda: plant.sensors[f"rack_outlet_temp_{number + 1}"].value,
         {"remote_temp": plant.sensors[f"rack_outlet_temp_{number + 1}"]},

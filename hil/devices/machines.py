@@ -11,6 +11,7 @@ from controller.core.points import Value
 from hil.devices.emulator import Behaviour, Channel, Written
 from hil.plant.facility import LEAST_LOAD, Chiller
 from hil.plant.hydraulics import Drive, Valve
+from hil.plant.room import Room
 from hil.plant.thermal import WATER
 from hil.record import BROKEN, COMMAND, Record
 
@@ -147,6 +148,31 @@ class Positioner(Behaviour):
             "embedded_temp": inlet,
             "cooling_power": max(0.0, flow / 60 * WATER * (outlet - inlet)),
         }
+
+
+@dataclass(slots=True)
+class DoorValve(Behaviour):
+    """The valve of the rear doors' water: it follows its command at once."""
+
+    room: Room
+    flow_lpm: Callable[[], float]
+    nominal_lpm: float
+
+    def initial(self) -> Mapping[str, Value]:
+        return {"position_cmd": 100 * self.room.door_valve, "position": 100 * self.room.door_valve}
+
+    def written(self, write: Written) -> None:
+        if write.value is not None:
+            self.take(write.name, write.value)
+
+    def take(self, name: str, value: Value) -> None:
+        if name == "position_cmd" and isinstance(value, float | int):
+            self.room.door_valve = min(1.0, max(0.0, value / 100))
+
+    def values(self) -> Mapping[str, Value]:
+        flow = self.flow_lpm() * self.room.door_valve
+        shown = {"position": 100 * self.room.door_valve, "flow": flow, "relative_flow": 100 * flow / self.nominal_lpm}
+        return {**shown, "fault": False, "cooling_power": self.room.cooled_kw}
 
 
 @dataclass(slots=True)

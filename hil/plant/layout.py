@@ -142,7 +142,7 @@ def _neutral(x: Numbers, layout: Layout) -> None:
     x[at.VALVE_DEADBAND : at.VALVE_DEADBAND + at.VALVES] = 0.004
     x[at.VALVE_SLOWNESS : at.VALVE_SLOWNESS + at.VALVES] = 1.0
     x[at.VALVE_STROKE_S : at.VALVE_STROKE_S + at.VALVES] = RACK_STROKE_S
-    x[at.VALVE_STROKE_S] = EXCHANGER_STROKE_S
+    x[at.VALVE_STROKE_S], x[at.RANGEABILITY] = EXCHANGER_STROKE_S, thermal.RANGEABILITY
     for first in (at.VALVE_COMMAND, at.VALVE_POSITION, at.VALVE_FEEDBACK):
         x[first + 1 : first + at.VALVES] = 1.0
     for slot in (

@@ -55,6 +55,7 @@ VALVE_COMMAND, VALVE_POSITION, VALVE_MOVING = _take(VALVES), _take(VALVES), _tak
 VALVE_STROKE_S, VALVE_DEADBAND, VALVE_SLOWNESS = _take(VALVES), _take(VALVES), _take(VALVES)
 VALVE_JAMMED, VALVE_LYING, VALVE_FAILS_OPEN, VALVE_FAILS_CLOSED = (_take(VALVES) for _ in range(4))  # faults
 VALVE_FEEDBACK = _take(VALVES)
+RANGEABILITY = _take()  # of the heat exchanger's valve
 
 # ------------------------------------------------------------ TCS hydraulics
 STRAINER = _take()  # fault

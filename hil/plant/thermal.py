@@ -65,9 +65,9 @@ def exchanger_kw(
 
 
 @entry
-def diverted(position: float) -> float:
+def diverted(position: float, rangeability: float = RANGEABILITY) -> float:
     """Return the share of facility water that a three-way valve sends through the exchanger: equal percentage."""
-    curve = (RANGEABILITY**position - 1) / (RANGEABILITY - 1)
+    curve = (rangeability**position - 1) / (rangeability - 1)
     return VALVE_LEAK + (1 - VALVE_LEAK) * curve
 
 
@@ -165,7 +165,7 @@ def step_loop(x: Numbers, dt: float) -> float:
 def hx_share(x: Numbers) -> float:
     """Return the share of all facility water that goes through the exchanger."""
     to_exchanger = x[at.HX_WATER_LPS] / (x[at.HX_WATER_LPS] + x[at.DOOR_LPS])
-    return to_exchanger * diverted(x[at.VALVE_POSITION])
+    return to_exchanger * diverted(x[at.VALVE_POSITION], x[at.RANGEABILITY])
 
 
 @kernel

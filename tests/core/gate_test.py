@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from controller.core.image import Image
-from controller.core.interlocks import Gate, Interlocks, Output, Permits, Row, Write
+from controller.core.interlocks import Action, Gate, Interlocks, Output, Permits, Row, Write
 from controller.core.points import Kind, Point, Reading, Value, good
 from controller.core.sequences import Demand
 
@@ -113,9 +113,9 @@ def test_last_demand_for_a_point_wins() -> None:
 
 def rows() -> list[Row]:
     return [
-        Row("a", "cause a", 1.0, trip=True),
+        Row("a", "cause a", 1.0, trip=True, actions=(Action("racks_off"),)),
         Row("b", "cause b", 0.0, trip=False),
-        Row("r", "leak", 0.0, True, "rack_1"),
+        Row("r", "leak", 0.0, True, "rack_1", actions=(Action("rack_off"),)),
     ]
 
 

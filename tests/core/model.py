@@ -23,7 +23,9 @@ REFERENCE = Path(__file__).parent.parent.parent / "profiles/enclosures/reference
 SCAN_S = 0.2
 POLL_SCANS = 5  # unchanged values are seen once a second
 RUN_DELAY_S = 1.0
+VALVE_PCT_PER_S = 100 / 30
 RACK_KW = 78.0
+PUMP_KW = 7.0  # of one pump at full speed
 
 
 @functools.cache
@@ -85,6 +87,10 @@ class PodModel:
         self.values |= dict.fromkeys(room.humidities, 45.0)
         self.values |= dict.fromkeys(self.plan.pod.fws.supply_temps, 20.0)
         self.values |= {f"{rack.valve}.position": 100.0 for rack in self.plan.pod.racks}
+        limits = self.plan.pod.protection
+        self.values |= dict.fromkeys((*limits.level, *limits.battery_soc), 90.0)
+        self.values |= dict.fromkeys(limits.discharge_pressure, 300.0)
+        self.values |= dict.fromkeys(limits.fws_flow, 1600.0)
 
     def write(self, point: str, value: Value) -> None:
         if self.values.get(point) != value:
@@ -106,6 +112,7 @@ class PodModel:
         for pump in (*pod.tcs.pumps, *pod.fws.pumps):
             running = self.values[f"{pump}.running"]
             self.values[f"{pump}.speed"] = float(self.values[f"{pump}.speed_cmd"]) if running else 0.0
+            self.values[f"{pump}.power"] = PUMP_KW * (float(self.values[f"{pump}.speed"]) / 100) ** 3
         speeds = [float(self.values[f"{pump}.speed"]) for pump in pod.tcs.pumps if self.values[f"{pump}.running"]]
         self.values[pod.tcs.flow] = self.flow_factor * flow_lpm(pod.tcs, speeds)
         for rack in pod.racks:
@@ -114,6 +121,9 @@ class PodModel:
             self.values |= dict.fromkeys(rack.power, share)
             self.values[f"{rack.valve}.position"] = float(self.values[f"{rack.valve}.position_cmd"])
             self.values |= dict.fromkeys(rack.flow, float(self.values[pod.tcs.flow]) / len(pod.racks))
+        valve, travel = pod.tcs.valve, VALVE_PCT_PER_S * SCAN_S
+        stands, sent = float(self.values[f"{valve}.position"]), float(self.values[f"{valve}.position_cmd"])
+        self.values[f"{valve}.position"] = stands + min(travel, max(-travel, sent - stands))
         total = sum(float(self.values[point]) for rack in pod.racks for point in rack.power)
         self.values |= dict.fromkeys(pod.power.feeds, total / len(pod.power.feeds))
         self.values[f"{pod.tcs.valve}.position"] = float(self.values[f"{pod.tcs.valve}.position_cmd"])

@@ -1,0 +1,57 @@
+"""What may not be written now, whoever asks: racks that must stay off, pumps that must not stop, valves that must stay
+open."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+
+from controller.core.image import Image
+from controller.core.interlocks import Permits
+from controller.core.pod import Pod
+from controller.core.points import Value
+from controller.core.sequences import RunSequence, RunState
+
+VALVE_OPEN_PCT = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class Racks:
+    """What is so of the racks now.
+
+    Attributes:
+        tripped: those that must stay off.
+        off_since: since when each one that is off has been so.
+        refusal: why none may be energised, or nothing.
+    """
+
+    tripped: AbstractSet[str]
+    off_since: Mapping[str, float]
+    refusal: str
+
+
+def permits(pod: Pod, image: Image, pumps: Sequence[RunSequence], spare: AbstractSet[str], racks: Racks) -> Permits:
+    """Return what interlocks and permissives leave open in this scan.
+
+    Args:
+        spare: TCS pumps that run beside those on duty and may stop.
+    """
+    forbidden: dict[tuple[str, Value], str] = {}
+    floors: dict[str, float] = {}
+    live = any(rack.energised(image) for rack in pod.racks)
+    proven = {pump.device for pump in pumps if pump.proven}
+    for pump in pumps:
+        others = proven - {pump.device}
+        if live and not (pump.state is RunState.FAILED and others) and pump.device not in spare:
+            forbidden[(f"{pump.device}.run_cmd", False)] = "racks are energised"
+        if live:
+            floors[f"{pump.device}.speed_cmd"] = pod.tcs.pump_speed_min_pct
+    for rack in pod.racks:
+        for outlet in rack.outlets:
+            if racks.refusal or rack.name in racks.tripped:
+                forbidden[(outlet, True)] = racks.refusal or "this rack has tripped"
+        off_since = racks.off_since.get(rack.name)
+        if off_since is None or image.at - off_since < pod.protection.rack_off_before_valve_s:
+            floors[f"{rack.valve}.position_cmd"] = VALVE_OPEN_PCT
+    return Permits(forbidden, floors)
