@@ -91,7 +91,7 @@ class Headroom:
         self._seconds(seen, now)
         speeds = [s for p in pumps if p.proven for s in image.numbers([f"{p.device}.speed"])]
         possible = possible_flow_lpm(seen.flow_lpm, speeds, self.pod.tcs.flow_max_lpm)
-        gain = possible / seen.flow_lpm if possible is not None and seen.flow_lpm else 1.0
+        gain = min(1.0, possible / seen.flow_lpm) if possible is not None and seen.flow_lpm else 1.0
         found = list(self._by_flow(possible, {name: flow * gain for name, flow in flows.items()}, seen))
         if possible is not None:
             found.append(self._by_exchanger(image, possible, seen, water_share))
