@@ -75,12 +75,12 @@ def possible_flow_lpm(flow_lpm: float | None, speeds_pct: Sequence[float], most_
     Args:
         flow_lpm: as measured.
         speeds_pct: of the pumps that are proven.
-        most_lpm: no more is ever asked.
+        most_lpm: no more is ever asked, and none is counted on: a permit must not rise by the pumps it has sped up.
     """
     speed = sum(speeds_pct) / len(speeds_pct) if speeds_pct else 0.0
     if flow_lpm is None or speed < SPEED_LEAST_PCT:
         return flow_lpm
-    return max(flow_lpm, min(most_lpm, flow_lpm * 100 / speed))
+    return min(most_lpm, flow_lpm * 100 / speed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +146,18 @@ def loop_seconds(cooling: Cooling, supply_c: float, trip_c: float, heat_kw: floa
     return SECONDS_MAX if warming <= 0 else min(SECONDS_MAX, (trip_c - supply_c) / warming)
 
 
-def exchanger_kw(exchanger: Exchanger, flow_lpm: float, share: float, supply_max_c: float, water_c: float) -> float:
-    """Return the heat that leaves the loop by ``share`` of the design water with the supply at ``supply_max_c``."""
+def exchanger_kw(
+    exchanger: Exchanger, flow_lpm: float, share: float, supply_max_c: float, hot_max_c: float, water_c: float
+) -> float:
+    """Return the heat that leaves the loop by ``share`` of the design water with the supply at ``supply_max_c``.
+
+    Args:
+        hot_max_c: coolant never comes back warmer, however little of it flows.
+    """
     flow = max(flow_lpm, FLOW_LEAST * exchanger.coolant_lpm)
     per_k = exchanger.heat_kw(flow, 1.0, share, 0.0)  # for each kelvin between inlet and water
-    through = coolant_kw(flow, 1.0)
-    return max(0.0, per_k * (supply_max_c - water_c) / (1 - min(per_k / through, 0.999)))
+    over_k = (supply_max_c - water_c) / (1 - min(per_k / coolant_kw(flow, 1.0), 0.999))
+    return max(0.0, per_k * min(over_k, hot_max_c - water_c))
 
 
 @dataclass(frozen=True, slots=True)

@@ -91,7 +91,7 @@ class Headroom:
         self._seconds(seen, now)
         speeds = [s for p in pumps if p.proven for s in image.numbers([f"{p.device}.speed"])]
         possible = possible_flow_lpm(seen.flow_lpm, speeds, self.pod.tcs.flow_max_lpm)
-        gain = possible / seen.flow_lpm if possible is not None and seen.flow_lpm else 1.0
+        gain = min(1.0, possible / seen.flow_lpm) if possible is not None and seen.flow_lpm else 1.0
         found = list(self._by_flow(possible, {name: flow * gain for name, flow in flows.items()}, seen))
         if possible is not None:
             found.append(self._by_exchanger(image, possible, seen, water_share))
@@ -175,7 +175,7 @@ class Headroom:
             share, cause = water_share, f"{self.pod.tcs.valve} can't be moved"
             if not image.flag(f"{self.pod.tcs.valve}.no_effect", otherwise=False):  # it is known where it stands
                 warmest = max(warmest, self.pod.tcs.supply_temp_high_c)
-        heat = exchanger_kw(self._exchanger, possible, share, warmest, water)
+        heat = exchanger_kw(self._exchanger, possible, share, warmest, self.pod.cooling.chip_limit_c, water)
         return Limit(cause, heat / (self.pod.tcs.liquid_share_pct / 100))
 
     def _by_reserve(self, image: Image, seen: Seen, chillers: Sequence[RunSequence], now: float) -> Limit:

@@ -112,7 +112,7 @@ class Permit:
     Attributes:
         pod: what the whole pod may draw now.
         racks: what each rack may draw now; a share of the pod's permit where that is less.
-        limiting: why power is held down now, or nothing.
+        limiting: why the power of the pod is held down now, or nothing; a cap on one rack leaves the pod as it is.
         shed: racks put off because nobody followed the cap; they come back when the full permit has stood for a while.
         restoring: whether those may come back now.
     """
@@ -138,17 +138,16 @@ class Permit:
         on = [load for load in loads if load.on]
         rated = sum(load.rated_kw for load in on or loads)
         self.pod = self._pod.step([limit for limit in asked if not limit.rack], rated, now)
-        reasons = [self._pod.limiting(self.pod, power_kw, now)]
+        self.limiting = self._pod.limiting(self.pod, power_kw, now)
         racks: dict[str, Grant] = {}
         for load in loads:
             target = self._racks[load.name]
             own = target.step([limit for limit in asked if limit.rack == load.name], load.rated_kw, now)
-            reasons.append(target.limiting(own, load.power_kw, now))
             share = Grant(self.pod.cap_pct / 100 * load.rated_kw, self.pod.cap_pct, self.pod.cause)
             racks[load.name] = min(own, share, key=lambda grant: grant.kw)
             if target.deaf(own, load.rated_kw, load.power_kw, now) and load.on:
                 self.shed.add(load.name)
-        self.racks, self.limiting = racks, "; ".join(filter(None, reasons))
+        self.racks = racks
         self._shed_for_the_pod(on, rated, power_kw, now)
         whole = not any(grant.cause for grant in (self.pod, *racks.values()))
         self.restoring = self._whole.step(whole, now) and bool(self.shed)

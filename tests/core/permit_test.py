@@ -95,10 +95,12 @@ def test_limiting_needs_power_above_the_permit_and_ends_with_it() -> None:
     assert one.limiting == "flow", "power at the cap is held down by it"
     now = run(one, [Limit("flow", 390.0)], racks(40.0), 12, now)
     assert one.limiting == "", "the load itself is gone"
-    now = run(one, [Limit("narrow", 20.0, "rack_1")], racks(40.0), 2, now)
-    assert one.limiting == "narrow"
-    run(one, [Limit("narrow", 20.0, "rack_1")], racks(None), 12, now)
+    now = run(one, [Limit("flow", 390.0), Limit("narrow", 20.0, "rack_1")], racks(100.0), 2, now)
+    assert one.limiting == "flow"
+    now = run(one, [Limit("flow", 390.0)], racks(None), 12, now)
     assert one.limiting == "", "nothing is said of a power that is not known"
+    run(one, [Limit("narrow", 20.0, "rack_1")], racks(40.0), 60, now)
+    assert one.limiting == "", "one rack is no pod"
 
 
 def test_who_does_not_follow_is_shed_by_tier() -> None:
