@@ -169,14 +169,14 @@ def test_power_asked_off_leaves_the_valve_open(desk: Desk) -> None:
 
 
 def test_a_bypass_is_the_persons_at_the_pod_and_stands_as_an_alarm(desk: Desk) -> None:
-    name = desk.ask("bypass", "air_warm", principal="console:anna", ttl_s=60.0, reason="sensor is being moved")
+    name = desk.ask("bypass", "air_warm", by="console:anna", ttl_s=60.0, reason="sensor is being moved")
     assert desk.last(name).accepted
     desk.run(2)
     assert "bypassed" in desk.rig.alarms()
     assert desk.rig.effects[-1].view.bypasses["air_warm"].reason == "sensor is being moved"
-    assert desk.last(desk.ask("bypass", "flow_lost", principal="console:anna", reason="x")).code == "interlock"
-    assert desk.last(desk.ask("unbypass", "air_warm", principal="console:anna")).accepted
-    assert desk.last(desk.ask("unbypass", "air_warm", principal="console:anna")).code == "unknown_target"
+    assert desk.last(desk.ask("bypass", "flow_lost", by="console:anna", reason="x")).code == "interlock"
+    assert desk.last(desk.ask("unbypass", "air_warm", by="console:anna")).accepted
+    assert desk.last(desk.ask("unbypass", "air_warm", by="console:anna")).code == "unknown_target"
     desk.run(2)
     assert not desk.rig.effects[-1].view.bypasses
 
