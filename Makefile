@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: venv demo report hil hil-all test check docs sim bench lock clean
+.PHONY: venv demo report hil hil-all test check docs sim bench conform lock clean
 
 venv: $(STAMP)
 
@@ -16,9 +16,11 @@ $(STAMP): requirements-dev.lock pyproject.toml
 
 # make demo            until Ctrl-C, short proving times
 # make demo FULL=1     the times of a real pod
+# make demo LINKS=all  DSX, Sparkplug and Home Assistant beside the native tree
 # make demo FOR=90     90 seconds, one closing line, exit code says whether the pod reached NORMAL without an overrun
 demo: $(STAMP)
-	$(BIN)/python -m hil demo $(if $(FOR),--seconds $(FOR)) $(if $(FULL),--full)
+	$(BIN)/python -m hil demo $(if $(FOR),--seconds $(FOR)) $(if $(FULL),--full) \
+	    $(if $(filter all,$(LINKS)),--enclosure profiles/enclosures/reference-pod-all-links.toml)
 
 check: $(STAMP)
 	$(BIN)/ruff check .
@@ -54,6 +56,14 @@ docs: $(STAMP)
 # make bench QUICK=1             fewer repetitions; writes no page
 bench: $(STAMP)
 	$(BIN)/python -m hil.bench $(or $(ONLY),all) $(if $(RESUME),--resume) $(if $(QUICK),--quick,--write docs/performance.md)
+
+# make conform                   the BMS contract against its bars and real peers, an hour; writes docs/performance.md too
+# make conform QUICK=1           the same peers and bars with fewer repetitions, five minutes; writes no page
+# Needs mosquitto, mosquitto-clients, nats-server, npm, and PODKEEPER_CONTRACTS (docs/conformance.md); what is missing fails.
+conform: $(STAMP)
+	PODKEEPER_PEERS=required $(BIN)/python -m pytest -q tests/conform tests/northbound \
+	    --ignore tests/conform/modbus_peers_test.py
+	$(BIN)/python -m hil.bench northbound $(if $(QUICK),--quick,--write docs/performance.md)
 
 # make sim                              20 runs of 30 minutes: the whole engine against faults drawn from a seed
 # make sim RUNS=200 MINUTES=30 SEED=1   what the release needs; LOG=1 adds a row to docs/simulation.md

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import os
 import selectors
@@ -62,7 +63,25 @@ def precise_loop() -> asyncio.AbstractEventLoop:
 
     epoll rounds them up to whole milliseconds, which is half the silence between two frames at 19200 baud.
     """
-    return asyncio.SelectorEventLoop(selectors.SelectSelector())
+    return asyncio.SelectorEventLoop(_Selector())
+
+
+class _Selector(selectors.SelectSelector):
+    """``select`` that forgets a descriptor that was closed under it, as epoll does, and does not fail for all."""
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        try:
+            return super().select(timeout)
+        except OSError as error:
+            if error.errno != errno.EBADF:
+                raise
+        for key in list(self.get_map().values()):
+            try:
+                os.fstat(key.fd)
+            except OSError:
+                self.unregister(key.fd)
+                _log.error("a closed descriptor was still watched", descriptor=key.fd)
+        return []
 
 
 def _busy(command: Command) -> Outcome:
@@ -305,7 +324,10 @@ class Service:
         made_of = Context(plan, self.about["version"], self._boot, self._bd_seq, self._keep_bd_seq, answers=self._store)
         publisher = PUBLISHERS[settings.publisher](made_of)
         credentials = Path(folder) if folder else None
-        return Link(settings, publisher, name=name, outbox=outbox, credentials=credentials, clock=self._clock)
+        prepare = self._bd_seq_kept if settings.publisher == "sparkplug" else None
+        return Link(
+            settings, publisher, name=name, outbox=outbox, credentials=credentials, clock=self._clock, prepare=prepare
+        )
 
     def _publish(self, effects: Effects, now: float) -> list[Command]:
         """Let every link see this scan; return what was asked over them. What goes wrong is a fault of one link."""
@@ -334,6 +356,14 @@ class Service:
 
     def _keep_bd_seq(self, number: int) -> None:
         self._bd_seq = number  # on its way to the disk with the next scan's changes
+
+    async def _bd_seq_kept(self) -> None:
+        """Return once the number of the next Sparkplug connection is on disk, so that no crash can use it twice.
+
+        A disk that can't be written does not keep the node away; it has an alarm of its own.
+        """
+        await self._store_changes()
+        await self._store.flush()
 
     def _tell(self, effects: Effects) -> None:
         """Log what happened in this scan; nothing is logged when nothing happened."""

@@ -30,6 +30,7 @@ from controller.core.postures import EMERGENCY_OFF, POSTURES, Posture  # noqa: E
 from controller.fieldbus.admission import admitted, page  # noqa: E402
 from controller.northbound.dsx import Dsx  # noqa: E402
 from controller.northbound.schemas import SCHEMAS  # noqa: E402
+from tests.northbound.sparkplug_claims import claims  # noqa: E402
 
 REFERENCE = ROOT / "profiles" / "enclosures" / "reference-pod.toml"
 PROFILES = ROOT / "profiles" / "devices"
@@ -328,6 +329,11 @@ def dsx_objects() -> str:
     return table(("Object", "Point type", "In the reference pod"), rows)
 
 
+def sparkplug_assertions() -> str:
+    """Return every tck-id of the Sparkplug specification, and what holds ours to it."""
+    return table(("tck-id", "Held by"), ((code(name), how) for name, how in claims()))
+
+
 # ---------------------------------------------------------------- writing
 
 PARTS: Mapping[str, Callable[[], str]] = {
@@ -345,6 +351,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "setpoints": setpoint_table,
     "schemas": schemas,
     "dsx-objects": dsx_objects,
+    "sparkplug-assertions": sparkplug_assertions,
 }
 
 

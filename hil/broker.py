@@ -34,9 +34,11 @@ class Broker:
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._websocket: Server | None = None
+        self._pages: tuple[str, ...] = ()
+        self._websocket_port = 0
 
     async def start(self, port: int = 0) -> int:
-        """Listen on ``port`` (0: a free one) and return it."""
+        """Listen on ``port`` (0: a free one) and return it; for pages as before ``stop``."""
         for name in ("amqtt", "transitions"):
             logging.getLogger(name).setLevel(logging.ERROR)
         logging.getLogger("amqtt.broker").addFilter(_not_a_page_gone)
@@ -46,6 +48,8 @@ class Broker:
         await self._broker.start()
         self._server = await asyncio.start_server(self._connected, LOOPBACK, port)
         taken: int = self._server.sockets[0].getsockname()[1]
+        if self._pages:
+            await self.open_websocket(self._pages)
         return taken
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -65,10 +69,12 @@ class Broker:
         allowed = [websockets.Origin(origin) for origin in origins]
         protocol = websockets.Subprotocol("mqtt")
         self._websocket = await serve(
-            self._page_connected, LOOPBACK, 0, origins=allowed, subprotocols=[protocol], max_size=MESSAGE_BYTES_MAX
-        )
-        port: int = next(iter(self._websocket.sockets)).getsockname()[1]
-        return port
+            self._page_connected, LOOPBACK, self._websocket_port, origins=allowed, subprotocols=[protocol],
+            max_size=MESSAGE_BYTES_MAX,
+        )  # fmt: skip
+        self._pages = tuple(origins)
+        self._websocket_port = next(iter(self._websocket.sockets)).getsockname()[1]
+        return self._websocket_port
 
     async def _page_connected(self, connection: ServerConnection) -> None:
         assert self._broker is not None

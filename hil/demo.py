@@ -22,9 +22,11 @@ from hil.keyboard import Menu, keys
 from hil.monitor import Monitor, Picture
 from hil.page.server import Page, served
 from hil.procedures.run import add_commands as add_procedure_commands
+from hil.real import BenchStage
 from hil.report import add_commands as add_report_commands
 from hil.runner import REFERENCE_POD, STOP_MAX_S, Bench
 from hil.runs import add_commands as add_run_commands
+from hil.serve import add_commands as add_serve_commands
 from hil.wire.tcp import LOOPBACK
 
 TABLE_PERIOD_S = 1.0
@@ -74,6 +76,7 @@ def command_line() -> argparse.ArgumentParser:
     add_report_commands(commands)
     add_run_commands(commands)
     add_procedure_commands(commands)
+    add_serve_commands(commands)
     return parser
 
 
@@ -117,11 +120,12 @@ async def run(bench: Bench, seconds: float | None) -> Outcome:
     try:
         async with bench:
             faults = Desk(bench)
+            faults.stage.set_clock_up()
             monitor = Monitor(LOOPBACK, bench.mqtt_port, bench.root)
             monitor.start()
             try:
-                async with served(bench, faults) as page:
-                    return await _with_controller(bench, monitor.picture, ended, seconds, Controls(page, Menu(faults)))
+                async with faults.stage as stage, served(bench, faults) as page:
+                    return await _with_controller(stage, monitor.picture, ended, seconds, Controls(page, Menu(faults)))
             finally:
                 await monitor.stop()
     finally:
@@ -130,10 +134,11 @@ async def run(bench: Bench, seconds: float | None) -> Outcome:
 
 
 async def _with_controller(
-    bench: Bench, picture: Picture, ended: asyncio.Event, seconds: float | None, controls: Controls
+    stage: BenchStage, picture: Picture, ended: asyncio.Event, seconds: float | None, controls: Controls
 ) -> Outcome:
-    process = await bench.start_controller()
-    gone = asyncio.create_task(process.wait(), name="controller")
+    bench = stage.bench
+    await stage.start()
+    gone = asyncio.create_task(stage.died(), name="controller")
     told = asyncio.create_task(ended.wait(), name="signal")
     display = asyncio.create_task(_display(bench, picture, controls), name="display")
     try:
@@ -148,11 +153,13 @@ async def _with_controller(
     outcome = Outcome(last, interrupted=ended.is_set())
     if gone.done():
         outcome.died = gone.result()
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
     try:
-        outcome.stopped_with = await bench.stop_controller()
+        code = await bench.stop_controller()
+        outcome.stopped_with = code if stage.alive else 0  # a fault keeps it down: nothing is left to stop
     except TimeoutError:
         outcome.stopped_with = None
-    await gone
     outcome.stderr = tuple(bench.stderr_tail)
     return outcome
 

@@ -1,53 +1,45 @@
-"""The faults a person may cause on a running bench, by name: what page and keyboard offer."""
+"""What page, keyboard and HTTP need to break a bench that runs: every fault of the catalogue, by name."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from controller.config.plan import Plan
 from controller.core.points import Value
-from hil.plant.facility import Chiller
-from hil.plant.hydraulics import Drive, Valve
+from hil.faults import Fault as Known
+from hil.faults import FaultError, checked_target, checked_value, find
+from hil.real import BenchStage
 from hil.runner import Bench
 
+__all__ = ["Desk", "Fault", "FaultError", "Faults", "Standing"]
 STANDING_MAX = 64
-LOAD_PCT = (0.0, 110.0)
-EXCEPTIONS = (1.0, 11.0)
-
-
-class FaultError(ValueError):
-    """A fault that can't be caused or healed; says what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One row of the catalogue.
+    """One row of the catalogue as people are shown it.
 
     Attributes:
-        unit: of its value; None for a fault that takes none.
-        low, high: what the value may be, where that is known.
-        default: the value when none is given; None if one must be.
+        kind: what it may be aimed at, a key of ``Faults.targets``.
+        unit: of its value; empty for a fault that takes none.
+        low, high, default: what the value may be, and is when none is given.
         choices: the words of which the value is one; empty for a number.
     """
 
     name: str
+    kind: str
     text: str
-    targets: tuple[str, ...]
-    unit: str | None = None
-    low: float = -math.inf
-    high: float = math.inf
-    default: float | str | None = None
+    unit: str = ""
+    low: float = 0.0
+    high: float = 0.0
+    default: Value | None = None
     choices: tuple[str, ...] = ()
 
     @property
-    def allowed(self) -> str:
-        """Return what its value may be, in words."""
-        if self.unit is None:
-            return "none"
-        return ", ".join(self.choices) or f"{self.low:g} to {self.high:g} {self.unit}"
+    def family(self) -> str:
+        """Return the first word of its name: the part of the bench that it breaks."""
+        return self.name.partition(".")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +48,17 @@ class Standing:
 
     name: str
     target: str
-    value: float | str | None
+    value: Value | None
 
 
 class Faults(Protocol):
     """What page and keyboard need of whoever can break the bench."""
 
     def catalogue(self) -> Sequence[Fault]:
-        """Return every fault there is."""
+        """Return every fault there is, those of one family together."""
+
+    def targets(self, kind: str) -> Sequence[str]:
+        """Return what faults of a kind may be aimed at."""
 
     def standing(self) -> Sequence[Standing]:
         """Return the faults that act now, the oldest first."""
@@ -76,115 +71,50 @@ class Faults(Protocol):
 
 
 class Desk:
-    """The faults of a Bench."""
+    """The catalogue of faults at a bench.
+
+    Attributes:
+        stage: the bench as the catalogue knows it.
+    """
 
     def __init__(self, bench: Bench) -> None:
-        self._bench = bench
-        self._rows = {row.name: row for row in rows_of(bench.plan)}
-        self._standing: dict[tuple[str, str], Standing] = {}
-        self._load = bench.plant.racks[0].load if bench.plant.racks else 0.0
+        self.stage = BenchStage(bench)
+        targets = {fault.kind: tuple(self.stage.targets(fault.name)) for fault in self.stage.catalogue()}
+        self._targets: Mapping[str, tuple[str, ...]] = targets
+        known = [_shown(fault) for fault in self.stage.catalogue() if targets[fault.kind]]
+        families = list(dict.fromkeys(fault.family for fault in known))
+        self._catalogue = tuple(sorted(known, key=lambda fault: families.index(fault.family)))
 
     def catalogue(self) -> Sequence[Fault]:
-        return tuple(self._rows.values())
+        return self._catalogue
+
+    def targets(self, kind: str) -> Sequence[str]:
+        return self._targets[kind]
 
     def standing(self) -> Sequence[Standing]:
-        return tuple(self._standing.values())
+        return tuple(Standing(active.fault.name, active.target, active.value) for active in self.stage.active.values())
 
     async def inject(self, name: str, target: str, value: float | str | None) -> None:
-        row = self._row(name)
-        if target not in row.targets:
-            raise FaultError(f"{name}: target {target!r}; allowed: {', '.join(row.targets)}")
-        value = judged(row, value)
-        if (name, target) not in self._standing and len(self._standing) >= STANDING_MAX:
-            raise FaultError(f"{len(self._standing)} faults act; allowed: at most {STANDING_MAX}, heal one first")
-        await self._act(name, target, value, on=True)
-        self._standing[name, target] = Standing(name, target, value)
+        fault, active = find(name), self.stage.active
+        key = name, checked_target(fault, self.stage, target)
+        checked_value(fault, value)
+        if key not in active and len(active) >= STANDING_MAX:
+            raise FaultError(f"{len(active)} faults act; allowed: at most {STANDING_MAX}, heal one first")
+        self.stage.inject(name, target, value)
+        await self.stage.done()
 
     async def heal(self, name: str = "", target: str = "") -> None:
         if name:
-            self._row(name)
-        chosen = [key for key in self._standing if name in ("", key[0]) and target in ("", key[1])]
-        if name and not chosen:
-            acting = ", ".join(f"{one} {other}" for one, other in self._standing) or "none"
-            raise FaultError(f"{name} {target}: does not act; acting: {acting}".replace(" :", ":"))
-        for key in chosen:
-            await self._act(*key, None, on=False)
-            del self._standing[key]
-
-    def _row(self, name: str) -> Fault:
-        if name not in self._rows:
-            raise FaultError(f"fault {name!r}; allowed: {', '.join(self._rows)}")
-        return self._rows[name]
-
-    async def _act(self, name: str, target: str, value: float | str | None, *, on: bool) -> None:
-        bench = self._bench
-        match name:
-            case "pump.trip" | "chiller.trip":
-                machine_of(bench, target).tripped = on
-            case "valve.jammed":
-                valve_of(bench, target).jammed = on
-            case "device.silent":
-                bench.silence(target, silent=on)
-            case "device.exception":
-                bench.exception(target, int(float(value or 0)) if on else 0)
-            case "wire.unplugged":
-                await (bench.unplug(target) if on else bench.replug(target))
-            case "sensor.stuck_at" | "contact.made":
-                held: Value = True if value is None else value
-                bench.force(target, held if on else None)
-            case "load.step":
-                for rack in bench.plant.racks:
-                    rack.load = float(value or 0.0) / 100 if on else self._load
+            find(name)
+        ended = self.stage.heal(name, target)
+        self.stage.log.clear()  # of a scenario; here nobody asks for it, and a demo may run for days
+        await self.stage.done()
+        if name and not ended:
+            acting = ", ".join(f"{one} {other}" for one, other in self.stage.active) or "none"
+            raise FaultError(f"{' '.join(filter(None, (name, target)))}: does not act; acting: {acting}")
 
 
-def judged(row: Fault, value: float | str | None) -> float | str | None:
-    """Return the value a fault takes.
-
-    Raises:
-        FaultError: it takes none, needs one, or needs another.
-    """
-    given = row.default if value is None else value
-    if row.unit is None or row.choices:
-        fits = given is None if row.unit is None else given in row.choices
-    else:
-        fits = isinstance(given, float | int) and math.isfinite(given) and row.low <= given <= row.high
-    if not fits:
-        raise FaultError(f"{row.name}: value {given}; allowed: {row.allowed}")
-    return given
-
-
-def machine_of(bench: Bench, name: str) -> Drive | Chiller:
-    pod, plant = bench.plan.pod, bench.plant
-    machines: Mapping[str, Drive | Chiller] = {
-        **dict(zip(pod.tcs.pumps, plant.tcs_pumps, strict=True)),
-        **dict(zip(pod.fws.pumps, plant.facility.pumps, strict=True)),
-        **dict(zip(pod.fws.chillers, plant.facility.chillers, strict=True)),
-    }
-    return machines[name]
-
-
-def valve_of(bench: Bench, name: str) -> Valve:
-    pod, plant = bench.plan.pod, bench.plant
-    racks = {rack.valve: part.valve for rack, part in zip(pod.racks, plant.racks, strict=True)}
-    return {pod.tcs.valve: plant.valve, **racks}[name]
-
-
-def rows_of(plan: Plan) -> list[Fault]:
-    """Return the catalogue of an enclosure: its own machines, devices, buses and sensors as targets."""
-    pod = plan.pod
-    devices = tuple(device.name for device in plan.devices)
-    valves = (pod.tcs.valve, *(rack.valve for rack in pod.racks))
-    leaks = (*pod.protection.cdu_leak, *(point for rack in pod.racks for point in rack.leak))
-    contacts = tuple(dict.fromkeys((*leaks, pod.protection.epo, *pod.protection.watched)))
-    sensors = (*pod.tcs.supply_temps, *pod.tcs.return_temps, *pod.fws.supply_temps)
-    return [
-        Fault("pump.trip", "the drive trips and coasts down", (*pod.tcs.pumps, *pod.fws.pumps)),
-        Fault("chiller.trip", "the chiller faults and stops", tuple(pod.fws.chillers)),
-        Fault("valve.jammed", "the valve stays where it is", valves),
-        Fault("sensor.stuck_at", "the probe shows this, whatever is true", sensors, "°C", -20, 120, 30),
-        Fault("contact.made", "the contact shows: leak, EPO pressed, smoke and so on", contacts),
-        Fault("device.silent", "the device takes requests and answers none", devices),
-        Fault("device.exception", "the device answers with this exception", devices, "code", *EXCEPTIONS, 4),
-        Fault("wire.unplugged", "the bus is pulled out", tuple(bus.name for bus in plan.buses)),
-        Fault("load.step", "every rack asks for so much of its rated power", ("racks",), "%", *LOAD_PCT, 100),
-    ]  # fmt: skip
+def _shown(fault: Known) -> Fault:
+    return Fault(
+        fault.name, fault.kind, fault.text, fault.unit, fault.low, fault.high, fault.default, fault.choices
+    )  # fmt: skip

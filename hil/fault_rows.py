@@ -9,6 +9,7 @@ from controller.core.points import Value
 from hil.faults import (
     Apply,
     Fault,
+    FaultError,
     Undo,
     attribute,
     branch,
@@ -240,7 +241,10 @@ def _forced(stage: Stage, target: str, value: Any) -> Undo:
 
 def _spoilt(stage: Stage, target: str, value: Any) -> Undo:
     device, _, point = target.partition(".")
-    stage.emulators[device].spoil(point, value)
+    try:
+        stage.emulators[device].spoil(point, value)
+    except ValueError as error:
+        raise FaultError(f"point.garbage: {target}: {error}") from None
     return lambda: stage.emulators[device].spoil(point, "")
 
 

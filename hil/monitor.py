@@ -53,8 +53,9 @@ class Picture:
 
     @property
     def alarms(self) -> list[str]:
-        """Return the ids of the alarms that stand."""
-        return sorted(name.removeprefix("alarm/") for name in self.documents if name.startswith("alarm/"))
+        """Return the ids of the alarms that stand, without those that their cause suppresses."""
+        told = [name for name in self.documents if name.startswith("alarm/")]
+        return sorted(name.removeprefix("alarm/") for name in told if self.table(name).get("state") != "F")
 
     @property
     def devices(self) -> list[str] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,8 @@ async def perform_virtual(scenario: Scenario, plan: Plan, seed: int = 1) -> Perf
     if not scenario.fast:
         raise ScenarioError(f"{scenario.id} {scenario.name} can't run in virtual time: fast = false")
     sample_s = max(0.2, scenario.seconds / 20_000)
+    for table, keys in scenario.start.overrides.items():
+        plan = replace(plan, pod=replace(plan.pod, **{table: replace(getattr(plan.pod, table), **keys)}))
     stage = VirtualStage(plan, load=scenario.start.load, seed=seed, sample_s=sample_s)
     stage.plant.ambient_c = scenario.start.ambient_c
     async with stage:

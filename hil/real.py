@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from asyncio.subprocess import Process
 from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
@@ -41,22 +42,130 @@ class _Heard(Picture):
         self.told(name, self.table(name))
 
 
-class RealStage(Stage):
-    """A pod of the bench in real time. Entering it brings the pod up in virtual time first, unless it is to be cold."""
+class BenchStage(Stage):
+    """A bench as the catalogue of faults knows it. Whoever makes it runs the bench.
+
+    Attributes:
+        alive: whether the controller is to run; False while a fault keeps it down.
+        started: set while a controller that the stage has started runs, or has ended by itself.
+    """
 
     body = "real"
 
-    def __init__(self, scenario: Scenario, *, enclosure: Path = REFERENCE_POD, seed: int = 1) -> None:
+    def __init__(self, bench: Bench) -> None:
         super().__init__()
-        self.seed = seed
+        self.bench = bench
+        self.plan, self.plant, self.record = bench.plan, bench.plant, bench.record
+        self.emulators = bench.emulators
+        self.alive = True
+        self.started = asyncio.Event()
+        self._killed: Process | None = None
+        self._clock_file = bench.folder / "wall_offset"
+        self._began = time.monotonic()
+        self._turn = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._errors: list[BaseException] = []
+
+    def set_clock_up(self) -> None:
+        """Have the controller started with a wall clock that ``jump_clock`` can set off."""
+        self.bench.command = (sys.executable, "-m", "hil.wallclock", str(self._clock_file), "run")
+
+    @property
+    def now(self) -> float:
+        return time.monotonic() - self._began
+
+    async def run(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.active.clear()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    # ------------------------------------------------------------ what takes time
+
+    def _later(self, work: Coroutine[Any, Any, object]) -> None:
+        """Do it after what was asked before."""
+        task = asyncio.get_running_loop().create_task(self._in_turn(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    async def _in_turn(self, work: Coroutine[Any, Any, object]) -> None:
+        try:
+            async with self._turn:
+                await work
+        finally:
+            work.close()
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            self._errors.append(error)
+
+    async def done(self) -> None:
+        """Wait until everything that was asked for has been done."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        if self._errors:
+            raise self._errors.pop(0)
+
+    def controller(self, alive: bool) -> None:
+        self.alive = alive
+        if not alive:
+            self._killed = self.bench.controller
+            self.started.clear()
+        self._later(self.start() if alive else self.bench.kill_controller())
+
+    async def start(self) -> None:
+        """Start the controller."""
+        await self.bench.start_controller()
+        self.started.set()
+
+    async def died(self) -> int:
+        """Return the exit code of a controller that ended though no fault ended it."""
+        while True:
+            await self.started.wait()
+            process = self.bench.controller
+            assert process is not None
+            code = await process.wait()
+            if process is not self._killed:
+                return code
+
+    def plug(self, bus: str, plugged: bool) -> None:
+        self._later(self.bench.replug(bus) if plugged else self.bench.unplug(bus))
+
+    def line_noise(self, bus: str, name: str, value: Value) -> None:
+        wire: Any = self.bench.buses[bus]
+        faults = wire.faults if hasattr(wire.faults, name) else wire.tcp_faults  # a device server has both
+        before = getattr(faults, name)
+        setattr(faults, name, type(before)(value))
+
+    def broker(self, up: bool) -> None:
+        assert self.bench.broker is not None
+        self._later(self.bench.broker.start(self.bench.mqtt_port) if up else self.bench.broker.stop())
+
+    def jump_clock(self, seconds: float) -> None:
+        self._clock_file.write_text(str(seconds))
+
+    def publish(self, messages: Iterable[tuple[str, bytes, bool]]) -> None:
+        self._later(asyncio.to_thread(_publish, self.bench.mqtt_port, self.bench.root, list(messages)))
+
+
+class RealStage(BenchStage):
+    """A pod of the bench in real time. Entering it brings the pod up in virtual time first, unless it is to be cold."""
+
+    def __init__(self, scenario: Scenario, *, enclosure: Path = REFERENCE_POD, seed: int = 1) -> None:
+        load, overrides = scenario.start.load, scenario.start.overrides
+        super().__init__(Bench(enclosure, short=False, broker=True, load=load, seed=seed, overrides=overrides))
+        self.seed, self.alive = seed, False
         self._cold = scenario.start.cold
-        self._jumps = any(event.fault == "clock.jump" for event in scenario.event)
-        self.bench = Bench(enclosure, short=False, broker=True, load=scenario.start.load, seed=seed)
-        self._clock_file = self.bench.folder / "wall_offset"
-        if self._jumps:
-            self.bench.command = (sys.executable, "-m", "hil.wallclock", str(self._clock_file), "run")
-        self.plan, self.plant, self.record = self.bench.plan, self.bench.plant, self.bench.record
-        self.emulators = self.bench.emulators
+        if any(event.fault == "clock.jump" for event in scenario.event):
+            self.set_clock_up()
         self._racks = {rack.name for rack in self.plan.pod.racks}
         self.plant.ambient_c = scenario.start.ambient_c
         self._passed, self._began = 0.0, 0.0
@@ -64,15 +173,12 @@ class RealStage(Stage):
         self._monitor: Monitor | None = None
         self._alarms: dict[str, str] = {}
         self._acting: list[str] = []
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._errors: list[BaseException] = []
-        self._alive = False
 
     @property
     def now(self) -> float:
         return self._passed + (time.monotonic() - self._began if self._began else 0.0)
 
-    async def __aenter__(self) -> RealStage:
+    async def __aenter__(self) -> Self:
         parts = Parts(self.plant, self.record, self.bench.emulators)
         warm = VirtualStage(virtual_plan(self.plan), seed=self.seed, parts=parts)
         if not self._cold:
@@ -94,11 +200,8 @@ class RealStage(Stage):
         return self.now
 
     async def __aexit__(self, *_: object) -> None:
-        self._alive = False
-        self.active.clear()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self.alive = False
+        await super().__aexit__()
         if self._monitor is not None:
             await self._monitor.stop()
         await self.bench.__aexit__(None, None, None)
@@ -113,7 +216,7 @@ class RealStage(Stage):
                 return
             await asyncio.sleep(min(left, 1.0))
             process = self.bench.controller
-            if self._alive and process is not None and process.returncode is not None:
+            if self.alive and process is not None and process.returncode is not None:
                 said = "\n".join(self.bench.stderr_tail)
                 raise ScenarioError(f"the controller ended by itself with exit code {process.returncode}\n{said}")
 
@@ -155,41 +258,6 @@ class RealStage(Stage):
         self._alarms[name] = state
         title, priority = str(document.get("title", "")), str(document.get("priority", ""))
         self.seen.note(self.seen.alarms, now, id=name, title=title, priority=priority, state=state)
-
-    # ------------------------------------------------------------ what takes time
-
-    def _later(self, work: Coroutine[Any, Any, object]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._done)
-
-    def _done(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
-        error = None if task.cancelled() else task.exception()
-        if error is not None:
-            self._errors.append(error)
-
-    def controller(self, alive: bool) -> None:
-        self._alive = alive
-        self._later(self.bench.start_controller() if alive else self.bench.kill_controller())
-
-    def plug(self, bus: str, plugged: bool) -> None:
-        self._later(self.bench.replug(bus) if plugged else self.bench.unplug(bus))
-
-    def line_noise(self, bus: str, name: str, value: Value) -> None:
-        line: Any = self.bench.buses[bus]
-        before = getattr(line.faults, name)
-        setattr(line.faults, name, type(before)(value))
-
-    def broker(self, up: bool) -> None:
-        assert self.bench.broker is not None
-        self._later(self.bench.broker.start(self.bench.mqtt_port) if up else self.bench.broker.stop())
-
-    def jump_clock(self, seconds: float) -> None:
-        self._clock_file.write_text(str(seconds))
-
-    def publish(self, messages: Iterable[tuple[str, bytes, bool]]) -> None:
-        self._later(asyncio.to_thread(_publish, self.bench.mqtt_port, self.bench.root, list(messages)))
 
 
 def _publish(port: int, root: str, messages: list[tuple[str, bytes, bool]]) -> None:

@@ -15,6 +15,7 @@ OUTLET: Final = "outlet"  # an outlet was switched
 COMMAND: Final = "command"  # a machine was told to run or stop
 RUNNING: Final = "running"  # a machine began or ceased to run
 BROKEN: Final = "broken sequence"  # a command word came out of order, so the drive stopped or paid no heed
+BUS_LOST: Final = "bus lost"  # a device's own watch over its bus ran out (true), or the bus is back (false)
 
 
 @dataclass(frozen=True, slots=True)

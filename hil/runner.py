@@ -26,6 +26,7 @@ from hil.broker import Broker
 from hil.devices.build import emulators_of, plant_of, split
 from hil.plant.plant import STEP_S
 from hil.record import Record, Watch
+from hil.wire.gateway import Gateway
 from hil.wire.rtu import RtuLine
 from hil.wire.tcp import LOOPBACK, TcpBus
 
@@ -43,7 +44,7 @@ SHORT_TIMES: Mapping[str, Mapping[str, float]] = {
     "fws": {"chiller_min_on_s": 20.0, "chiller_min_off_s": 20.0},
 }
 SHORT_CHILLER_START_S, SHORT_CHILLER_IDLE_S = 5.0, 20.0
-Bus = RtuLine | TcpBus
+Bus = RtuLine | TcpBus | Gateway
 
 
 class Bench:
@@ -132,7 +133,7 @@ class Bench:
             else:
                 buses[name] = {"host": bus.host, "port": bus.port}
         mqtt = {"host": LOOPBACK, "port": self.mqtt_port, "protocol": "3.1.1"}  # all the embedded broker speaks
-        return {"buses": buses, "links": {"native": mqtt}}
+        return {"buses": buses, "links": dict.fromkeys(self.plan.links, mqtt)}
 
     # ------------------------------------------------------------ life
 
@@ -142,6 +143,8 @@ class Bench:
         if settings.kind == "tcp":
             return TcpBus(units)
         assert settings.baud is not None
+        if settings.kind == "rtu_over_tcp":
+            return Gateway(units, settings.baud)
         return RtuLine(units, settings.baud, self.folder / name)
 
     async def __aenter__(self) -> Self:
@@ -193,6 +196,8 @@ class Bench:
                 deadline = time.monotonic()
             await asyncio.sleep(deadline - time.monotonic())
             self.plant.step()
+            for emulator in self.emulators.values():
+                emulator.tick()
             watch.look()
             self.on_step()
 

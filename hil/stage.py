@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from controller.config.plan import Plan
 from controller.core.points import Value
@@ -140,7 +140,7 @@ class Stage(ABC):
         """Let time pass."""
 
     @abstractmethod
-    async def __aenter__(self) -> Stage:
+    async def __aenter__(self) -> Self:
         """Make it ready; the controller is started by ``controller(True)``."""
 
     @abstractmethod

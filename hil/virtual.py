@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from controller.config.plan import Plan
 from controller.core.commands import Command
@@ -113,9 +113,7 @@ class VirtualStage(Stage):
             self.plant.step()
         self._scans += 1
         for emulator in self.emulators.values():
-            tick = getattr(emulator, "tick", None)
-            if tick is not None:
-                tick()
+            emulator.tick()
         self.watch.look()
         if self._scans % self.sample_every == 0:
             self.recorder.sample(self.now)
@@ -201,7 +199,7 @@ class VirtualStage(Stage):
     def publish(self, messages: Iterable[tuple[str, bytes, bool]]) -> None:
         raise NotImplementedError("there is no broker in virtual time")
 
-    async def __aenter__(self) -> VirtualStage:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -179,7 +179,8 @@ class VirtualBus:
         self.counters["transactions"] += 1
         patient = self._patience.allows(unit, self.at)
         timeout_s = unit.timeout_s(request, patient=patient)
-        late_s = emulator.device_time_s - unit.device.profile.link.device_time_ms / 1000
+        nominal_s = unit.device.profile.link.device_time_ms / 1000
+        late_s = emulator.device_time_s + emulator.faults.reply_delay_s - nominal_s
         lost = self.lost_share and self._random.random() < self.lost_share
         if emulator.silent or lost or cost_s + late_s > timeout_s:
             self.counters["timeouts"] += 1

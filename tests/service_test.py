@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from controller.config.plan import load_plan
-from controller.service import COMMANDS_MAX, Service
+from controller.service import COMMANDS_MAX, Service, precise_loop
 from hil.runner import Bench
 
 pytestmark = pytest.mark.timeout(60)
@@ -104,3 +104,23 @@ async def test_a_state_directory_that_can_not_be_written_does_not_stop_control(b
         )
     )
     await running.stop()
+
+
+def test_a_descriptor_closed_while_it_is_watched_does_not_end_the_loop() -> None:
+    """select() fails for all of them because of one; the controller would be gone with a broken connection."""
+
+    async def main() -> bytes:
+        loop = asyncio.get_running_loop()
+        closed, living = socket.socketpair(), socket.socketpair()
+        loop.add_reader(closed[0].fileno(), lambda: None)
+        closed[0].close()
+        await asyncio.sleep(0.05)
+        living[0].setblocking(False)
+        living[1].send(b"x")
+        heard = await asyncio.wait_for(loop.sock_recv(living[0], 1), 5)
+        for sock in (closed[1], *living):
+            sock.close()
+        return heard
+
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        assert runner.run(main()) == b"x"

@@ -364,10 +364,13 @@ def expanded(rows: Mapping[str, Row]) -> Iterator[tuple[str, Row]]:
             continue
         for index in range(row.repeat.count):
             address = row.address + index * row.repeat.step
-            yield (
-                name.replace("{n}", str(row.repeat.first + index)),
-                row.model_copy(update={"address": address, "repeat": None}),
-            )
+            yield name.replace("{n}", str(row.repeat.first + index)), _moved(row, address)
+
+
+def _moved(row: Row, address: int) -> Row:
+    moved = row.model_copy(update={"address": address, "repeat": None})
+    moved.__dict__.pop("width", None)  # copied as it was computed, but it reaches from the address to the scale factor
+    return moved
 
 
 def load_profile(path: Path) -> Profile:

@@ -94,11 +94,15 @@ class Authority:
         self.isolation_held = bool(saved.get("isolation_held"))
         self._pod = pod
         self._racks = {rack.name: rack for rack in pod.racks}
-        self._isolated_at: deque[float] = deque(maxlen=ISOLATIONS_MAX)
+        recent = _recent(saved.get("isolated_at"), now, epoch_s)
+        self._isolated_at: deque[float] = deque(recent, maxlen=ISOLATIONS_MAX)
         self._followed: dict[tuple[str, str, int], _Followed] = {}
 
     def saved(self, epoch_s: float | None) -> dict[str, Any]:
-        return {**self.slots.saved(epoch_s), "isolation_held": self.isolation_held}
+        kept = {**self.slots.saved(epoch_s), "isolation_held": self.isolation_held}
+        if epoch_s is not None and self._isolated_at:
+            kept["isolated_at"] = [round(at + epoch_s) for at in self._isolated_at]
+        return kept
 
     def judge(self, commands: Sequence[Command], scene: Scene, alarms: Alarms) -> Verdict:
         """Judge the commands of one scan in their order; every one gets at least one outcome."""
@@ -296,6 +300,14 @@ def _about_rows(command: Command, scene: Scene) -> Outcome:
     if refusal:
         return rejected(command, "interlock", refusal)
     return Outcome(command.id, command.principal, "accepted", until=until)
+
+
+def _recent(saved: object, now: float, epoch_s: float | None) -> list[float]:
+    """Return when an earlier run isolated racks, as far as it still matters: a restart does not clear the count."""
+    if epoch_s is None or not isinstance(saved, list):
+        return []
+    times = [float(at) - epoch_s for at in saved if isinstance(at, int | float)]
+    return [min(at, now) for at in times if now - at < ISOLATION_WINDOW_S]
 
 
 def _about_alarms(command: Command, alarms: Alarms, now: float) -> Outcome:

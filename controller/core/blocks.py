@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from statistics import median
@@ -145,6 +146,22 @@ class MinMove:
 
 
 @dataclass(slots=True)
+class Play:
+    """Follows its input like a loose joint: stands while the input is within half of ``width``, else keeps so far off.
+
+    So a reading that toggles between two neighbouring digits stands still, and one that moves is late by no time.
+    """
+
+    width: float
+    value: float | None = None
+
+    def step(self, target: float) -> float:
+        half = self.width / 2
+        self.value = target if self.value is None else clamp(self.value, target - half, target + half)
+        return self.value
+
+
+@dataclass(slots=True)
 class Accumulator:
     """Integral of a rate over time: energy from power, volume from flow, run time from running (rate 1).
 
@@ -177,19 +194,29 @@ class Latch:
 
 @dataclass(slots=True)
 class PeakHold:
-    """Follows a rising input at once, holds ``hold_s`` after the last peak, then lets go at ``fall_per_s``."""
+    """Follows a rising input at once; a fall only at ``fall_per_s``, and never below the highest of ``hold_s`` before.
+
+    Noise on the input can't shorten the hold: what counts is every value of that time, not the moment of the highest.
+    """
 
     hold_s: float
     fall_per_s: float
     value: float | None = None
-    peak_at: float = 0.0
     at: float = 0.0
+    peaks: deque[tuple[float, float]] = field(default_factory=deque)  # (until, value): each lower than the one before
 
     def step(self, target: float, now: float) -> float:
-        if self.value is None or target >= self.value:
-            self.value, self.peak_at = target, now
-        elif now - self.peak_at >= self.hold_s:
-            self.value = max(target, self.value - self.fall_per_s * max(0.0, now - self.at))
+        while self.peaks and (self.peaks[0][0] <= now or self.peaks[-1][1] <= target):
+            if self.peaks[0][0] <= now:
+                self.peaks.popleft()
+            else:
+                self.peaks.pop()
+        self.peaks.append((now + self.hold_s, target))
+        floor = self.peaks[0][1]
+        if self.value is None or floor >= self.value:
+            self.value = floor
+        else:
+            self.value = max(floor, self.value - self.fall_per_s * max(0.0, now - self.at))
         self.at = now
         return self.value
 
@@ -234,9 +261,7 @@ class _Channel:
     ejected: bool = False
     value: float | None = None
     changed_at: float = 0.0
-    low: float = 0.0  # between what the others said since it changed last
-    high: float = 0.0
-    others: tuple[int, ...] = ()  # and who they were
+    spans: dict[int, tuple[float, float]] = field(default_factory=dict)  # lowest and highest of each other since then
 
 
 @dataclass(slots=True)
@@ -245,11 +270,11 @@ class Vote:
 
     The median of three or more, the mean of two that agree, the safer of two that don't, the one. A sensor is
     ejected when it lies further than ``band`` from the median for ``eject_s`` (comings and goings add up), or has not
-    changed at all for ``frozen_s`` while the others moved about by more than ``moved``. It comes back once it has held
-    within ``band`` of the others, and alive, for ``readmit_s`` without a break. With fewer than three nobody can be
-    told to be wrong, unless there is an anchor: an estimate of another kind. While sensors lie further apart than
-    ``band``, the one nearest to it takes the median's place, so two that err together don't outvote the third. Numbers
-    are in the unit of the sensors.
+    changed at all for ``frozen_s`` while each of the others moved about by more than ``moved``. It comes back once it
+    has held within ``band`` of the others, and alive, for ``readmit_s`` without a break. With fewer than three nobody
+    can be told to be wrong, unless there is an anchor: an estimate of another kind. While sensors lie further apart
+    than ``band``, the one nearest to it takes the median's place, so two that err together don't outvote the third.
+    Numbers are in the unit of the sensors.
     """
 
     count: int
@@ -293,25 +318,26 @@ class Vote:
             channel.holds.step(False, now)
             channel.deviates.step(False, now)
             return
-        frozen = self._frozen(channel, value, others, middle, now)
+        frozen = self._frozen(channel, value, dict(zip(others, rest, strict=True)), now)
         apart = abs(value - (median([*rest, value]) if trusted is None else trusted)) > self.band
         enough = len(rest) >= (2 if trusted is None else 1)
         if channel.ejected:
             back = channel.holds.step(abs(value - middle) <= self.band and not frozen, now)
             if back:
-                self.channels[place] = _Channel(
-                    LeakyDelay(self.eject_s), Delay(self.readmit_s), False, value, now, middle, middle, others
-                )
+                self.channels[place] = _Channel(LeakyDelay(self.eject_s), Delay(self.readmit_s), False, value, now)
         elif channel.deviates.step(apart and enough, now) or (frozen and len(rest) >= 2):
             channel.ejected = True
             channel.holds = Delay(self.readmit_s)
 
-    def _frozen(self, channel: _Channel, value: float, others: tuple[int, ...], middle: float, now: float) -> bool:
-        if value != channel.value or others != channel.others:
-            channel.value, channel.changed_at, channel.others = value, now, others
-            channel.low = channel.high = middle
-        channel.low, channel.high = min(channel.low, middle), max(channel.high, middle)
-        return now - channel.changed_at >= self.frozen_s and channel.high - channel.low > self.moved
+    def _frozen(self, channel: _Channel, value: float, others: Mapping[int, float], now: float) -> bool:
+        if value != channel.value or others.keys() != channel.spans.keys():
+            channel.value, channel.changed_at = value, now
+            channel.spans = {place: (other, other) for place, other in others.items()}
+        for place, other in others.items():
+            low, high = channel.spans[place]
+            channel.spans[place] = min(low, other), max(high, other)
+        moved = min(high - low for low, high in channel.spans.values()) > self.moved
+        return moved and now - channel.changed_at >= self.frozen_s
 
     def _good(self, values: Sequence[float | None]) -> tuple[int, ...]:
         return tuple(

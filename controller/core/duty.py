@@ -7,7 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from controller.core.alarm_states import AlarmRow
 from controller.core.blocks import DutyStandby
+from controller.core.points import Reading, good
 from controller.core.sequences import RunSequence, RunState
 
 HOUR_S = 3600.0
@@ -145,6 +147,24 @@ class Duty:
             first = 0 if now - self._stopped_at < self._rotation.stop_gap_s else 1
             kept |= set(leaving[first:])
         return frozenset(kept)
+
+
+def readings(groups: Iterable[Duty], at: float) -> dict[str, Reading]:
+    """Return what is published of the groups."""
+    known = tuple(groups)
+    found = {f"{name}.duty_hours": good(hours, at) for group in known for name, hours in group.run_h().items()}
+    found["pod.locked_out"] = good(float(sum(len(group.locked_out) for group in known)), at)
+    return found
+
+
+def alarm_rows() -> Iterable[AlarmRow]:
+    """Return the alarm of machines that were started too often."""
+    yield AlarmRow(
+        "pod_machine_locked_out", "pod.locked_out", "above", "Machine started too often", "medium",
+        "It is left alone for a while, and only started again if no other of its group can run.",
+        "See which machine starts and stops again and again; look at its supply, its flow proof and its load.",
+        limit=0.5,
+    )  # fmt: skip
 
 
 def saved_hours(groups: Iterable[Duty]) -> dict[str, float]:

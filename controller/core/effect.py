@@ -15,7 +15,7 @@ AWAY_PCT = 8.0  # from its command: more than dead band, noise and the poll peri
 PROGRESS_PCT = 2.0  # a valve that moves by so much in STILL_S is slow, not stuck
 STILL_S = 5.0
 SUSPECT_K = 1.5  # supply against model, and supply against setpoint: the valve does not do what it says
-SUSPECT_S = 20.0
+SUSPECT_S, CLEAR_S = 6.0, 5.0
 LEARN_S = 300.0  # how slowly the model takes up its own error, so that no fault is learnt as one
 LEARN_MAX_K = 3.0
 FLOW_LEAST_LPM = 50.0  # under this the exchanger's model says nothing
@@ -88,6 +88,8 @@ class SupplyModel:
 class ValveWatch:
     """Watches the exchanger's valve by its feedback and by the heat it lets through.
 
+    One that does not answer is taken to stand where it was seen last, since nobody can move it.
+
     Attributes:
         no_effect: the supply is warmer than it should be, and warmer than the valve's feedback would make it: the stem
             is stuck, facility water does not flow, or the exchanger is fouled.
@@ -95,7 +97,9 @@ class ValveWatch:
 
     model: SupplyModel
     stroke: Stroke = field(default_factory=Stroke)
-    suspect: Delay = field(default_factory=lambda: Delay(SUSPECT_S, SUSPECT_S))
+    suspect: Delay = field(default_factory=lambda: Delay(SUSPECT_S, CLEAR_S))
+    silent: Delay = field(default_factory=lambda: Delay(STILL_S))
+    seen_pct: float | None = None
 
     @property
     def no_effect(self) -> bool:
@@ -114,10 +118,17 @@ class ValveWatch:
             error, apart = heat.supply_c - setpoint_c, heat.supply_c - self.model.expected_c(heat)
             self.suspect.step(apart > SUSPECT_K / 2 if self.no_effect else min(error, apart) > SUSPECT_K, now)
             if self.no_effect:
-                taken = coolant_kw(heat.flow_lpm, heat.return_c - heat.supply_c)
-                return self.model.exchanger.share_for(taken, heat.flow_lpm, heat.return_c, heat.water_c)
+                return self._measured(heat)
             if not stuck:
                 self.model.learn(heat, now)
-        if stuck and position_pct is not None:
-            return share_pct(position_pct, self.model.rangeability) / 100
-        return None
+        silent = self.silent.step(position_pct is None, now)
+        self.seen_pct = self.seen_pct if position_pct is None else position_pct
+        if not (stuck or silent) or self.seen_pct is None:
+            return None
+        told = share_pct(self.seen_pct, self.model.rangeability) / 100
+        return told if heat is None else max(told, self._measured(heat))
+
+    def _measured(self, heat: Heat) -> float:
+        """Return the share that the heat which really leaves stands for."""
+        taken = coolant_kw(heat.flow_lpm, heat.return_c - heat.supply_c)
+        return self.model.exchanger.share_for(taken, heat.flow_lpm, heat.return_c, heat.water_c)

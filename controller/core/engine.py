@@ -7,15 +7,16 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from controller.core import alarms, assess, loops, modes
+from controller.core import alarms, assess, duty, loops, modes
 from controller.core.alarm_states import Alarm
 from controller.core.allowance import Allowance
 from controller.core.authority import Authority, Scene, Verdict
 from controller.core.blocks import Delay, Ramp
 from controller.core.commands import Command, Outcome
-from controller.core.dewpoint import DewLead, DoorLoop
+from controller.core.dewpoint import DewLead
 from controller.core.duty import Duty, saved_hours
 from controller.core.evidence import Machines
+from controller.core.hunting import Hunting
 from controller.core.image import Image, freeze
 from controller.core.interlocks import Bypass, Denial, Gate, Permits, Write
 from controller.core.permissives import VALVE_OPEN_PCT, Racks, permits
@@ -23,15 +24,16 @@ from controller.core.pod import Pod, alarm_rows, outputs, pod_points
 from controller.core.points import Reading, good
 from controller.core.postures import EMERGENCY_OFF, HOLD, POSTURES, Posture
 from controller.core.power import DeenergiseSequence, EnergiseSequence, off_demands, pending
+from controller.core.primary import Primary, Wish
 from controller.core.sensing import Sensing
 from controller.core.sequences import Demand, RunSequence, RunState
 from controller.core.shield import Shield
 from controller.core.slots import Array, Lock
-from controller.core.staging import ChillerStaging
 
 URGENT_FLOW_PCT = 85.0  # of the need that pumps can have followed: with less they run up as fast as drives may
 HOUR_S = 3600.0
 REACHABLE_SHARE = 0.5  # of the pumps' own ramp: how fast protection expects the flow to follow a rising need
+GENTLE_S = 10.0  # after a take-over, in which outputs move slowly
 TAKE_OVER_S = 30.0  # after taking over running equipment nothing is stopped for so long
 
 
@@ -96,30 +98,23 @@ class Engine:
         self.authority = Authority(pod, dict(saved.get("authority", {})), now, wall_offset_s)
         self.flow_loop = loops.FlowLoop(pod.tcs)
         self.temp_loop = loops.SupplyTempLoop(pod.tcs)
-        self.staging = ChillerStaging(pod.fws)
         self.energise = EnergiseSequence(pod.power, pod.racks)
         self.shutdown = DeenergiseSequence(pod.power, pod.racks)
         self.sensing = Sensing(pod)
         self.allowance = Allowance(pod, saved.get("shed", ()))
         rise = pod.tcs.pump_up_pct_per_s / 100 * pod.tcs.flow_design_lpm * REACHABLE_SHARE
         self.reachable = Ramp(rise, float("inf"))
-        prove = pod.startup.pump_prove_s
-        self.pumps = [RunSequence(name, prove) for name in pod.tcs.pumps]
-        self.fws_pumps = [RunSequence(name, prove) for name in pod.fws.pumps]
-        self.chillers = [
-            RunSequence(name, pod.startup.primary_prove_max_s, pod.fws.chiller_min_on_s, pod.fws.chiller_min_off_s)
-            for name in pod.fws.chillers
-        ]
-        self.machines = (*self.pumps, *self.fws_pumps, *self.chillers)
         hours = {name: HOUR_S * float(value) for name, value in dict(saved.get("run_h", {})).items()}
+        self.pumps = [RunSequence(name, pod.startup.pump_prove_s) for name in pod.tcs.pumps]
         self.tcs_duty = Duty(self.pumps, pod.rotation, hours, stagger=False, exercise=True)
-        self.fws_duty = Duty(self.fws_pumps, pod.rotation, hours, stagger=True, exercise=True)
-        self.chiller_duty = Duty(self.chillers, pod.rotation, hours, stagger=True, exercise=False)
+        self.primary = Primary(pod, hours)
+        self.machines = (*self.pumps, *self.primary.pumps, *self.primary.chillers)
+        self.duties = (self.tcs_duty, *self.primary.duties)
         self.low_flow = Delay(pod.tcs.pumps_low_s)
         self.dew_lead = DewLead(pod.room.dew_lead_s)
-        self.doors = DoorLoop(pod.room)
+        self.hunting = Hunting(pod)
         self.ready = Delay(pod.startup.ready_hold_s)
-        self.primary = Delay(pod.startup.primary_prove_s)
+        self.water = Delay(pod.startup.primary_prove_s)
         self.rack_off_since: dict[str, float] = {}
         self.holding = True  # until this process has changed the mode once, it stops nothing
         self.no_stop_until = float("-inf")
@@ -138,7 +133,11 @@ class Engine:
         requests = self._asked(verdict, now)
         events = self.alarms.step(image, now)  # 3
         self.shield.step(  # 4
-            image, Machines(self.pumps, self.chillers), self.modes.state, verdict.isolate, reset="reset" in requests
+            image,
+            Machines(self.pumps, self.primary.chillers),
+            self.modes.state,
+            verdict.isolate,
+            reset="reset" in requests,
         )
         self.allowance.shed.update(self.shield.shedding.off)
         facts = self._facts(image, requests, now)
@@ -159,7 +158,7 @@ class Engine:
             "alarms": self.alarms.saved(self.wall_offset_s),
             "authority": self.authority.saved(self.wall_offset_s),
             "shed": sorted(self.allowance.shed),
-            "run_h": saved_hours((self.tcs_duty, self.fws_duty, self.chiller_duty)),
+            "run_h": saved_hours(self.duties),
         }
 
     def _scene(self, image: Image, now: float) -> Scene:
@@ -175,7 +174,8 @@ class Engine:
         found = assess.derived(pod, image, slots, self.reachable, wanted=wanted)
         off = len(pending(pod.racks, image, set())) if self.modes.state == modes.NORMAL else None
         found["pod.racks_off"] = assess.reading(off, image.at)
-        found |= assess.about_machines(pod, image, self.pumps, self.chillers, self.fws_pumps)
+        found |= duty.readings(self.duties, image.at)
+        found |= assess.about_machines(pod, image, self.pumps, self.primary.chillers, self.primary.pumps)
         found |= self.shield.told(image.at)
         found["pod.isolation_held"] = good(self.authority.isolation_held, image.at)
         found["pod.booting"] = good(image.at - self.booted_at < pod.startup.image_max_s, image.at)
@@ -184,8 +184,9 @@ class Engine:
         if self.modes.state not in modes.LIVE and not self.holding:
             self.allowance.shed.clear()
         image = image.with_derived(found)
+        image = image.with_derived(self.hunting.step(image))
         asked = self.shield.response.limits
-        return self.allowance.step(image, slots, self.pumps, self.chillers, self.sensing.water_share, asked)
+        return self.allowance.step(image, slots, self.pumps, self.primary.chillers, self.sensing.water_share, asked)
 
     def _asked(self, verdict: Verdict, now: float) -> set[str]:
         """Return the operations that accepted commands ask of this scan."""
@@ -201,7 +202,6 @@ class Engine:
         elapsed = now - self.modes.since
         flow = image.number("pod.flow", otherwise=None)
         suction = image.number(pod.tcs.suction_pressure, otherwise=None)
-        water = any(pump.proven for pump in self.fws_pumps) and any(chiller.proven for chiller in self.chillers)
         acting = self.interlocks.acting
         blocked = self.interlocks.racks_tripped() | self.allowance.shed
         missing: tuple[str, ...] = ()
@@ -222,7 +222,7 @@ class Engine:
             loop_filled=suction is not None and suction >= times.fill_pressure_kpa,
             flow_proven=flow is not None and flow >= times.flow_prove_pct / 100 * pod.tcs.flow_design_lpm,
             pumps_failed=all(pump.state is RunState.FAILED for pump in self.pumps),
-            primary_proven=self.primary.step(water, now),
+            primary_proven=self.water.step(self.primary.proven, now),
             ready=self.ready.step(assess.loop_ready(pod, image, self.alarms.standing), now),
             racks_pending=len(pending(pod.racks, image, blocked)),
             trip=self.interlocks.tripped(),
@@ -249,7 +249,8 @@ class Engine:
         self.was_starting = transition.dest == modes.COOLING_LOST and transition.source == "STARTUP.energise"
         if transition.source == modes.OFF and transition.dest in modes.LIVE:
             self.no_stop_until = transition.at + TAKE_OVER_S
-            self.staging.count = max(1, sum(chiller.proven for chiller in self.chillers))
+            self.gate.gentle_until = transition.at + GENTLE_S
+            self.primary.adopt()
 
     def _demands(self, image: Image, now: float) -> Iterable[Demand]:
         posture = POSTURES[self.modes.state]
@@ -316,49 +317,22 @@ class Engine:
         return tcs.pumps_on_duty_low if low else tcs.pumps_on_duty
 
     def _primary_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
-        slots = self.authority.slots
-        water_c = slots.value("pod.fws_supply_temp_sp")
-        on = posture.primary in ("run", "keep")
-        keep = posture.primary == "keep" and not assess.any_energised(self.pod, image)
-        normal = self.modes.state == modes.NORMAL
-        water = any(pump.proven for pump in self.fws_pumps)
-        supply_c = image.number("pod.fws_supply_temp", otherwise=None)
-        able_pct = assess.chiller_pct(self.pod, image, water_c if supply_c is None else supply_c)
-        count = self.staging.step(image.number("pod.it_power", otherwise=None), supply_c, water_c, able_pct, now)
-        pumps: AbstractSet[str] = set()
-        chillers: AbstractSet[str] = set()
-        if on:
-            pumps = self.fws_duty.step(1, now, may_rotate=normal)
-            chillers = self.chiller_duty.step(count, now, may_rotate=normal and count == 1)
-        if keep:  # no heat is coming: what runs takes out the rest, nothing is started for it
-            pumps = {pump.device for pump in self.fws_pumps if pump.proven}
-            chillers = {chiller.device for chiller in self.chillers if chiller.proven}
-        demands: list[Demand] = []
-        for machine in (*self.fws_pumps, *self.chillers):
-            wanted = machine.device in pumps or machine.device in chillers
-            # Without proven water no chiller starts, and none is stopped for it: a stop costs its minimum time off.
-            hold = posture.primary is None or (on and not water and machine in self.chillers)
-            demands += machine.step(self._settled(wanted, hold, now), now)
-        if on:
-            demands += loops.pump_demands(self.fws_pumps, slots.value("pod.fws_pump_speed_sp"))
-            demands += [Demand(f"{name}.supply_temp_sp", water_c, "setpoint") for name in self.pod.fws.chillers]
-            setpoint = slots.value("pod.supply_temp_sp")
+        wish: Wish = "hold" if posture.primary is None else "off"
+        if posture.primary in ("run", "keep"):
+            drained = posture.primary == "keep" and not assess.any_energised(self.pod, image)
+            wish = "drain" if drained else "run"
+        slots, normal = self.authority.slots, self.modes.state == modes.NORMAL
+        may_stop = now >= self.no_stop_until or self.modes.state not in modes.LIVE
+        yield from self.primary.step(wish, image, slots, may_stop=may_stop, may_rotate=normal)
+        if wish in ("run", "drain"):
+            water_c, setpoint_c = slots.value("pod.fws_supply_temp_sp"), slots.value("pod.supply_temp_sp")
             valve = self.pod.tcs.valve
             position = image.number(f"{valve}.position", otherwise=None)
             wanted_lpm = self.flow_loop.need.value or self.pod.tcs.flow_min_lpm
-            opening = self.temp_loop.step(assess.heat_seen(image, wanted_lpm), setpoint, water_c, position, now)
-            demands.append(Demand(f"{valve}.position_cmd", opening, "supply temperature loop"))
-            demands += self._door_demands(image, supply_c)
+            opening = self.temp_loop.step(assess.heat_seen(image, wanted_lpm), setpoint_c, water_c, position, now)
+            yield Demand(f"{valve}.position_cmd", opening, "supply temperature loop")
             if self.shield.response.valve_shut:
-                demands.append(Demand(f"{valve}.position_cmd", 0.0, self.shield.response.valve_shut))
-        yield from demands
-
-    def _door_demands(self, image: Image, water_c: float | None) -> Iterable[Demand]:
-        room = self.pod.room
-        air = max(image.numbers(room.temperatures), default=None)
-        water = self.doors.step(water_c, air, image.number("pod.dew_point", otherwise=None))
-        why = "air is cooled" if water else "coils would sweat"
-        return [Demand(f"{door}.position_cmd", VALVE_OPEN_PCT if water else 0.0, why) for door in room.door_valves]
+                yield Demand(f"{valve}.position_cmd", 0.0, self.shield.response.valve_shut)
 
     def _rack_demands(self, posture: Posture, image: Image, now: float) -> Iterable[Demand]:
         blocked, isolated = self.interlocks.racks_tripped(), self.interlocks.racks_isolated()

@@ -22,6 +22,7 @@ from controller.core.pod import Pod
 from controller.core.power import Rack
 from controller.core.sequences import RunSequence, RunState
 
+STARVED_PCT = 90.0  # of its neighbours' flow: a rack under this has a limit of its own
 HEAT_LAG_S = 20.0  # from a rise of power until its heat is seen at the exchanger
 METER_WRONG_SHARE = 0.5  # of a rack's flow: so much more in the main than in all racks, and the lowest meter is wrong
 
@@ -93,7 +94,7 @@ class Headroom:
         gain = possible / seen.flow_lpm if possible is not None and seen.flow_lpm else 1.0
         found = list(self._by_flow(possible, {name: flow * gain for name, flow in flows.items()}, seen))
         if possible is not None:
-            found.append(self._by_exchanger(possible, seen, water_share))
+            found.append(self._by_exchanger(image, possible, seen, water_share))
         if chillers:
             found.append(self._by_reserve(image, seen, chillers, now))
         return found
@@ -161,15 +162,19 @@ class Headroom:
     def _by_flow(self, possible: float | None, flows: Mapping[str, float], seen: Seen) -> Iterator[Limit]:
         if possible is not None:
             yield Limit("TCS flow too low for full power", self._whole.permit_kw(possible, seen.supply))
-        for name, flow in flows.items():
-            yield Limit(f"{name} gets too little flow", self._models[name].permit_kw(flow, seen.supply), name)
+        for name, flow in flows.items():  # one that shares what all lack is not capped twice
+            share = self.numbers[f"{name}.flow_share"]
+            if share is not None and share < STARVED_PCT:
+                yield Limit(f"{name} gets too little flow", self._models[name].permit_kw(flow, seen.supply), name)
 
-    def _by_exchanger(self, possible: float, seen: Seen, water_share: float | None) -> Limit:
+    def _by_exchanger(self, image: Image, possible: float, seen: Seen, water_share: float | None) -> Limit:
         water = seen.water_sp_c if seen.water_c is None else seen.water_c
         share, cause = 1.0, "facility water too warm for full power"
-        if water_share is not None:
-            share, cause = water_share, f"{self.pod.tcs.valve} does not move"
         warmest = seen.setpoint_c + self.pod.cooling.supply_over_k
+        if water_share is not None:
+            share, cause = water_share, f"{self.pod.tcs.valve} can't be moved"
+            if not image.flag(f"{self.pod.tcs.valve}.no_effect", otherwise=False):  # it is known where it stands
+                warmest = max(warmest, self.pod.tcs.supply_temp_high_c)
         heat = exchanger_kw(self._exchanger, possible, share, warmest, water)
         return Limit(cause, heat / (self.pod.tcs.liquid_share_pct / 100))
 

@@ -13,6 +13,7 @@ from controller.core.image import Image
 from controller.core.points import Kind, Point, Value
 from controller.core.sequences import Demand
 
+GENTLE_PER_S = 5.0  # so many units a second are the most by which an output moves soon after a take-over
 LARGE_MOVE = 5.0  # a move of a number, in its unit, that is written at once
 
 
@@ -320,6 +321,7 @@ class Gate:
         self._ramps: dict[str, Ramp] = {}
         self._last: dict[str, _Last] = {}
         self._denied: dict[str, str] = {}
+        self.gentle_until = float("-inf")
 
     def step(
         self, demands: Iterable[Demand], permits: Permits, image: Image, now: float
@@ -386,7 +388,10 @@ class Gate:
             if stands is None and output.feedback:
                 stands = image.number(output.feedback, otherwise=None)
             ramp = self._ramps[output.point] = Ramp(output.up_per_s, output.down_per_s, stands, now)
-        ramp.up_per_s = max(output.up_per_s, output.urgent_per_s) if urgent else output.up_per_s
+        gentle = now < self.gentle_until and not urgent and math.isfinite(output.up_per_s)
+        most = GENTLE_PER_S if gentle else math.inf
+        ramp.up_per_s = max(output.up_per_s, output.urgent_per_s) if urgent else min(output.up_per_s, most)
+        ramp.down_per_s = min(output.down_per_s, most)
         return clamp(ramp.step(target, now), output.low, output.high)
 
     @staticmethod

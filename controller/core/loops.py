@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from controller.core.blocks import PeakHold, clamp
+from controller.core.blocks import PeakHold, Play, clamp
 from controller.core.exchanger import Exchanger, coolant_kw, opening_pct, share_pct
 from controller.core.points import Kind
 from controller.core.sequences import Demand, RunSequence
@@ -18,6 +18,8 @@ FLOW_TRIM_PCT = 15.0
 NEAR_PCT = 2.0  # pumps this near to the speed asked of them follow it
 DESIGN_PUMPS_NONE_PCT = 100.0
 TRIM_GAIN = 0.6  # K of trim for each K of error: gain margin 4 to 5 at every load
+CLIMB_K_PER_S = 0.1  # of the reference, from where a supply without heat had come to rest
+DIGIT_K = 0.1  # last digit of the temperature probes: registers hold tenths
 FORESEEN_SHARE = 0.35  # of the exchanger's inlet temperature as foreseen, the rest as measured
 
 
@@ -236,13 +238,18 @@ class SupplyTempLoop:
     The heat to take is worked out from measured IT power and flow ahead of any temperature (feed-forward), and the
     exchanger's model is turned round to find the valve position that takes it: the gain is the same at every load. A
     small trim in kelvin, limited to ``trim_k``, takes up what the model gets wrong: a sensor that lies can not run
-    away with the loop.
+    away with the loop. Where too little heat comes to reach the setpoint, the reference follows the supply down and
+    climbs back with the heat, so that the valve is on its way before the setpoint is reached.
     """
 
     tcs: Tcs
     exchanger: Exchanger = field(init=False)
     transport: Transport = field(init=False)
+    supply: Play = field(default_factory=lambda: Play(DIGIT_K))
+    back: Play = field(default_factory=lambda: Play(DIGIT_K))
     trim_k: float = 0.0
+    reference_c: float | None = None
+    shut: bool = False
     at: float | None = None
 
     def __post_init__(self) -> None:
@@ -264,6 +271,8 @@ class SupplyTempLoop:
         """
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
         first, self.at = self.at is None, now
+        seen = self._steadied(seen)
+        setpoint_c = self._reference(setpoint_c, seen.supply_c, passed)
         flow = max(seen.flow_wanted_lpm, seen.flow_lpm or 0.0)
         hot = self._hot_c(seen, setpoint_c, flow, passed)
         if hot is None:
@@ -275,12 +284,27 @@ class SupplyTempLoop:
         trim = self.tcs.trim_k if seen.supply_c is None else TRIM_GAIN * error + self.trim_k
         heat = coolant_kw(flow, hot - setpoint_c + trim)
         share = self.exchanger.share_for(heat, flow, hot, water)
+        self.shut = share <= 0.0
         if seen.supply_c is None:
             self.trim_k = 0.0
         elif not (share >= 1.0 and error > 0) and not (share <= 0.0 and error < 0):
             change = TRIM_GAIN / self.tcs.trim_integral_s * error * passed
             self.trim_k = clamp(self.trim_k + change, -self.tcs.trim_k, self.tcs.trim_k)
         return opening_pct(100 * share, self.tcs.valve_rangeability)
+
+    def _reference(self, setpoint_c: float, supply_c: float | None, passed: float) -> float:
+        """Return what the supply is held to now; never more than the setpoint."""
+        last = setpoint_c if self.reference_c is None else self.reference_c + CLIMB_K_PER_S * passed
+        if supply_c is not None and (self.shut or self.reference_c is None):
+            last = min(last, supply_c)
+        self.reference_c = min(setpoint_c, last)
+        return self.reference_c
+
+    def _steadied(self, seen: HeatSeen) -> HeatSeen:
+        """Return the temperatures without the toggling of their last digit, which would wear the valve."""
+        supply = None if seen.supply_c is None else self.supply.step(seen.supply_c)
+        back = None if seen.return_c is None else self.back.step(seen.return_c)
+        return replace(seen, supply_c=supply, return_c=back)
 
     def _hot_c(self, seen: HeatSeen, setpoint_c: float, flow: float, passed: float) -> float | None:
         """Return how warm the coolant comes to the exchanger: foreseen from power and flow, and as measured."""

@@ -17,6 +17,7 @@ ACTS_S = 1.0  # a permit under the power acts when it lasts so long
 IDLE_PCT = 90.0  # of the permit: with less power than that for IDLE_S the permit is no limit
 IDLE_S = 10.0
 SLACK_PCT = 5.0  # meters and manager are no better than this
+METER_LAG_S = 1.0
 SHED_PAUSE_S = 5.0  # between two racks that are shed: power has to be seen falling first
 RESTORE_S = 30.0  # the full permit must have stood so long before a shed rack comes back
 NEVER_SHED_TIER = 0
@@ -61,6 +62,7 @@ class _Target:
     low_at: float = float("-inf")
     at: float = float("-inf")
     acts: Delay = field(default_factory=lambda: Delay(ACTS_S, IDLE_S))
+    why: str = ""
     over_since: float | None = None
     over_kw: float = 0.0
 
@@ -78,11 +80,12 @@ class _Target:
         self.kw = math.inf if kw >= rated_kw else kw
         return Grant(kw, share_pct(kw, rated_kw), self.cause)
 
-    def limiting(self, grant: Grant, power_kw: float | None, now: float) -> bool:
-        """Return whether the permit holds the power down; not while the power is unknown."""
-        if not grant.cause or power_kw is None:
-            return self.acts.step(False, now)
-        return self.acts.step(power_kw > (IDLE_PCT / 100 if self.acts.state else 1.0) * grant.kw, now)
+    def limiting(self, grant: Grant, power_kw: float | None, now: float) -> str:
+        """Return why the permit holds the power down, or nothing; nothing while the power is unknown."""
+        self.why = grant.cause or self.why
+        held = bool(grant.cause) and power_kw is not None
+        share = IDLE_PCT / 100 if self.acts.state else 1.0
+        return self.why if self.acts.step(held and (power_kw or 0.0) > share * grant.kw, now) else ""
 
     def deaf(self, grant: Grant, rated_kw: float, power_kw: float | None, now: float) -> bool:
         """Return whether IT had time enough to follow and does not."""
@@ -91,12 +94,12 @@ class _Target:
             return False
         if self.over_since is None:
             self.over_since, self.over_kw = now, power_kw
-        late = now - self.over_since - self.cooling.answer_s
-        return late >= 0 and power_kw > self.over_kw - self.cooling.follow_pct_per_s / 100 * rated_kw * (late + 1.0)
+        late = now - self.over_since - self.cooling.answer_s - METER_LAG_S
+        return late >= 0 and power_kw > self.over_kw - self.cooling.follow_pct_per_s / 100 * rated_kw * late
 
     def wait(self, now: float) -> None:
         """Give the power time to be seen falling after a rack was shed."""
-        self.over_since = now - self.cooling.answer_s + SHED_PAUSE_S
+        self.over_since = now - self.cooling.answer_s - METER_LAG_S + SHED_PAUSE_S
 
     @staticmethod
     def _noise(rated_kw: float) -> float:
@@ -135,18 +138,17 @@ class Permit:
         on = [load for load in loads if load.on]
         rated = sum(load.rated_kw for load in on or loads)
         self.pod = self._pod.step([limit for limit in asked if not limit.rack], rated, now)
-        reasons = [self.pod.cause] if self._pod.limiting(self.pod, power_kw, now) else []
+        reasons = [self._pod.limiting(self.pod, power_kw, now)]
         racks: dict[str, Grant] = {}
         for load in loads:
             target = self._racks[load.name]
             own = target.step([limit for limit in asked if limit.rack == load.name], load.rated_kw, now)
-            if target.limiting(own, load.power_kw, now):
-                reasons.append(own.cause)
+            reasons.append(target.limiting(own, load.power_kw, now))
             share = Grant(self.pod.cap_pct / 100 * load.rated_kw, self.pod.cap_pct, self.pod.cause)
             racks[load.name] = min(own, share, key=lambda grant: grant.kw)
             if target.deaf(own, load.rated_kw, load.power_kw, now) and load.on:
                 self.shed.add(load.name)
-        self.racks, self.limiting = racks, "; ".join(reasons)
+        self.racks, self.limiting = racks, "; ".join(filter(None, reasons))
         self._shed_for_the_pod(on, rated, power_kw, now)
         whole = not any(grant.cause for grant in (self.pod, *racks.values()))
         self.restoring = self._whole.step(whole, now) and bool(self.shed)

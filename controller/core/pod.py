@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from controller.core import loops, modes
+from controller.core import duty, loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
 from controller.core.alarm_states import AlarmRow
 from controller.core.capacity import Cooling
@@ -22,6 +22,7 @@ FLOW_SLEW_SHARE_PER_S = 0.01  # of the design flow
 SPEED_SLEW_PCT_PER_S = 1.0
 SETPOINT_SEEN_K = 0.15  # registers of setpoints hold tenths
 MIN_MOVE_PCT = 0.3
+VALVE_MIN_MOVE_PCT = 0.7  # less than the supply probes' last digit would move it to and fro
 PACE_S = 0.5
 PERMIT_NUMBERS = (("it_permit", "kW", 1.0), ("it_cap", "%", 0.5), ("seconds_to_trip", "s", 1.0))
 RACK_NUMBERS = (("chip_temp", "Cel", 0.5), ("flow_share", "%", 1.0))
@@ -125,7 +126,7 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("flow", "L/min", 2.0), ("flow_needed", "L/min", 2.0), ("flow_ratio", "%", 0.5), ("it_power", "kW", 1.0),
         ("dew_point", "Cel", 0.1), ("dew_margin", "K", 0.1), ("supply_temp_sp", "Cel", 0.05),
         ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("racks_off", "{count}", 0.5),
-        ("pumps_running", "{count}", 0.5),
+        ("pumps_running", "{count}", 0.5), ("locked_out", "{count}", 0.5),
         ("chillers_running", "{count}", 0.5), ("loop_resistance", "%", 1.0),
         *PERMIT_NUMBERS,
     ]  # fmt: skip
@@ -142,9 +143,18 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         points += [Point(rack.name, name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in own]
         points += [Point(rack.name, name, Kind.FLAG, max_age_s=age) for name in RACK_FLAGS]
     points += [Point("pod", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in ALARM_NUMBERS]
-    flags = [("pod", "booting"), ("pod", "isolation_held"), ("pod", "alarm_flood"), ("controller", "store_failing")]
+    flags = [
+        ("pod", "valve_hunting"),
+        ("pod", "pumps_hunting"),
+        ("pod", "booting"),
+        ("pod", "isolation_held"),
+        ("pod", "alarm_flood"),
+        ("controller", "store_failing"),
+    ]
     points += [Point(device, name, Kind.FLAG) for device, name in flags]
     points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
+    machines = (*pod.tcs.pumps, *pod.fws.pumps, *pod.fws.chillers)
+    points += [Point(machine, "duty_hours", Kind.NUMBER, "h", deadband=0.1) for machine in machines]
     ever = float("inf")
     points += [Point(DEVICE, r.id, Kind.FLAG, max_age_s=ever, description=r.cause) for r in interlock_rows(pod)]
     points += [Point(DEVICE, "bypassed", Kind.FLAG, max_age_s=ever)]
@@ -243,6 +253,8 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
         *_permit_rows(pod),
         *_sensor_rows(pod),
         *_effect_rows(pod),
+        *_hunting_rows(),
+        *duty.alarm_rows(),
     ]
 
 
@@ -283,7 +295,7 @@ def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
         "pod_it_capped", "pod.it_cap", "below", "IT power is capped", "high",
         "Jobs run slower; the point it_limit says what the cooling lacks.",
         "Clear what limits the cooling; the cap goes by itself within a minute.",
-        limit=99.0, on_delay_s=5.0, group="cooling",
+        limit=99.0, on_delay_s=15.0, group="cooling",
     )  # fmt: skip
     for rack in pod.racks:
         name = rack.name
@@ -303,6 +315,15 @@ def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
             f"{name}_flow_wrong", f"{name}.flow_wrong", "on", f"The flow meter of {name} can't be right", "medium",
             "Its flow is taken from the main's meter less the other racks.", "Check or replace the meter.",
             on_delay_s=10.0,
+        )  # fmt: skip
+
+
+def _hunting_rows() -> Iterable[AlarmRow]:
+    for name, words, part in (("valve", "Heat exchanger valve", "valve"), ("pumps", "TCS pump speed", "drives")):
+        yield AlarmRow(
+            f"pod_{name}_hunting", f"pod.{name}_hunting", "on", f"{words} hunts", "low",
+            f"Temperature and flow swing at a steady load, and the {part} wear out.",
+            "Look for a part that sticks, air in the loop or a probe that lags; then for tuning that does not fit.",
         )  # fmt: skip
 
 
@@ -340,7 +361,9 @@ def outputs(pod: Pod) -> Iterable[Output]:
             f"{pump}.speed_cmd", 0.0, 100.0, tcs.pump_up_pct_per_s, tcs.pump_down_pct_per_s, MIN_MOVE_PCT, PACE_S
         )
     slew = tcs.valve_pct_per_s
-    yield Output(f"{tcs.valve}.position_cmd", 0.0, 100.0, slew, slew, MIN_MOVE_PCT, PACE_S, f"{tcs.valve}.position")
+    yield Output(
+        f"{tcs.valve}.position_cmd", 0.0, 100.0, slew, slew, VALVE_MIN_MOVE_PCT, PACE_S, f"{tcs.valve}.position"
+    )
     for door in pod.room.door_valves:
         travel = 100 / pod.room.door_stroke_s
         yield Output(

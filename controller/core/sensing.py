@@ -102,7 +102,7 @@ class Sensing:
 
     def _heat(self, image: Image, voted: dict[str, float | None], flow: float | None, supply: float) -> Heat | None:
         back, water = voted["return_temp"], voted["fws_supply_temp"]
-        position = image.number(f"{self.pod.tcs.valve}.position", otherwise=None)
+        position = image.number(f"{self.pod.tcs.valve}.position", otherwise=self.watch.seen_pct)
         if back is None or water is None or flow is None or position is None or flow < FLOW_LEAST_LPM:
             return None
         return Heat(supply, back, water, flow, position)

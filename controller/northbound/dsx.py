@@ -39,6 +39,7 @@ ISOLATIONS_SPACING_S: Final = 5.0  # one rack at a time, unless its own detector
 REQUEST_SPACING_S: Final = 1.0
 REQUEST_BYTES_MAX: Final = 8192
 COMMAND_TTL_S: Final = 5.0
+LATER: Final = ("rate", "busy")  # codes of a refusal that does not last
 ISOLATIONS: Final = ("RackLiquidIsolationRequest", "RackElectricalIsolationRequest")
 
 
@@ -109,7 +110,7 @@ class Dsx:
         self._inbound = {
             f"BMS/v1/{tag.integration}/Value/{tag.tail}": tag for tag in self.tags if tag.integration
         }  # fmt: skip
-        self._requests = _Requests(self._settings)
+        self._requests = _Requests(self._settings, {rack.name: rack.leak for rack in plan.pod.racks})
         self._waiting: deque[_Point] = deque()
         self._unborn: deque[_Point] = deque()
         self._turn = 0
@@ -223,10 +224,11 @@ class Dsx:
         if self._settings.setpoint_integration:
             self._know("ai_state", AI_STATES.index(self._requests.state), now)
             self._know("ai_reason", AI_REASONS.index(self._requests.reason or "none"), now)
-        if view.alarms is self._alarms:
+        alarms = (*view.alarms, *view.suppressed)
+        if alarms == self._alarms:
             return
-        self._alarms = view.alarms
-        standing = {alarm.row.id: alarm for alarm in view.alarms}
+        self._alarms = alarms
+        standing = {alarm.row.id: alarm for alarm in alarms}
         for key in self._keyed:
             if key.startswith("alarm:"):
                 alarm = standing.get(key.removeprefix("alarm:"))
@@ -279,11 +281,13 @@ class Dsx:
 class _Requests:
     """What integrations asked for, and what became of it."""
 
-    def __init__(self, settings: DsxSettings) -> None:
+    def __init__(self, settings: DsxSettings, leak: Mapping[str, Sequence[str]]) -> None:
         self._settings = settings
+        self._leak = leak  # detectors of each rack
         self._beats: dict[str, float] = {}
         self._asked: dict[tuple[str, str], float] = {}  # (rack, point type) -> since when its value is 1
         self._sent: set[tuple[str, str]] = set()
+        self._racks: dict[str, str] = {}  # command -> rack whose isolation it asked for
         self._isolated_at = -math.inf
         self._setpoint_at = -math.inf
         self._last_set = ""
@@ -298,6 +302,8 @@ class _Requests:
     def take(self, tag: Tag, value: _Value, wall_ms: int, now: float) -> list[Command]:
         """Judge a good, well-formed value of an integration."""
         if abs(wall_ms - value.timestamp) >= FRESH_MS:
+            if tag.integration == self._settings.setpoint_integration and self.state == "NotEnabled":
+                self.reason = "expired"  # its clock or ours is wrong; it has no other way to learn of it
             return []
         if tag.point_type == "HeartbeatTimestampIntegration":
             return self._beat(tag.integration, value, wall_ms, now)
@@ -335,10 +341,14 @@ class _Requests:
             done = {(rack, other) for other in ISOLATIONS} if whole else {key}
             self._sent |= done & self._asked.keys()
             commands.append(self._command(writer, "isolate" if whole else "isolate_power", rack, now, reason=kind))
+            self._racks[commands[-1].id] = rack
         return commands
 
     def answered(self, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
+            rack = self._racks.pop(outcome.id, None)
+            if rack and outcome.code in LATER:  # it still stands: ask again, as its writer has no way to hear of it
+                self._sent -= {(rack, kind) for kind in ISOLATIONS}
             if outcome.id != self._last_set:
                 continue
             self.state = "Enabled" if outcome.accepted else "KickedOut"
@@ -348,6 +358,8 @@ class _Requests:
         if value.value is None or abs(wall_ms - value.value) >= FRESH_MS:
             return []
         self._beats[writer] = now
+        if writer == self._settings.setpoint_integration and (self.state, self.reason) == ("NotEnabled", "expired"):
+            self.reason = ""
         return [self._command(writer, "heartbeat", "", now)]
 
     def _setpoint(self, tag: Tag, value: _Value, now: float) -> list[Command]:
@@ -372,7 +384,8 @@ class _Requests:
     def _wet(self, rack: str) -> bool:
         if self._snapshot is None:
             return False
-        return any(row in (f"wet_{rack}", f"leak_{rack}") for row in self._snapshot.view.acting)
+        image = self._snapshot.view.image
+        return any(image.flag(point, otherwise=False) for point in self._leak.get(rack, ()))
 
 
 def _point(tag: Tag) -> _Point:

@@ -1,4 +1,4 @@
-"""What aiomqtt passes over: why a socket failed, an end before the beginning, and refusals of what we publish."""
+"""What aiomqtt passes over: why a socket failed, an end before the start, refusals, and a socket that has closed."""
 
 from __future__ import annotations
 
@@ -45,3 +45,30 @@ class Heard(logging.Handler):
             ended(paho, data, flags, reason, properties)
 
         client._client.on_publish, client._client.on_disconnect = on_publish, on_disconnect
+        client._loop = _Careful(client._loop, client._client)
+
+
+class _Careful:
+    """The event loop as aiomqtt sees it: a watch on a socket that has closed meanwhile is not begun.
+
+    aiomqtt asks for its watches by ``call_soon``; a connection that breaks first would leave one on a number that is
+    free, or is another's by then.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, paho: Any) -> None:
+        self._loop, self._paho = loop, paho
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._loop, name)
+
+    def add_reader(self, descriptor: int, callback: Callable[[], None]) -> None:
+        if self._open(descriptor):
+            self._loop.add_reader(descriptor, callback)
+
+    def add_writer(self, descriptor: int, callback: Callable[[], None]) -> None:
+        if self._open(descriptor):
+            self._loop.add_writer(descriptor, callback)
+
+    def _open(self, descriptor: int) -> bool:
+        sock = self._paho.socket()
+        return sock is not None and bool(sock.fileno() == descriptor)

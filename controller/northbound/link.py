@@ -11,7 +11,7 @@ import contextlib
 import random
 import socket
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -37,15 +37,18 @@ AIOMQTT_TIMEOUT: Final = "Operation timed out"
 UNSUPPORTED_VERSION: Final = 0x84  # paho turns code 1 of an MQTT 3.1.1 broker into this one of MQTT 5
 CONNECT_S: Final = 10.0
 CONNECT_POLL_S: Final = 0.05
+PREPARE_S: Final = 5.0  # how long a disk that hangs may hold up a connection
 ECHO_S: Final = 5.0
 FAREWELL_S: Final = 2.0
 BACK_OFF_S: Final = (1.0, 60.0)
 STEADY_S: Final = 30.0  # a connection that stood this long starts the back-off anew
 QUEUE_MAX: Final = 4096  # messages; several times the topics of a large pod
 INCOMING_MAX: Final = 1024
+INCOMING_BYTES_MAX: Final = 65_536  # of one message; the rest is cut off, and every publisher refuses what is so long
 # Without it the last small packet of each window waits for the broker's delayed receipt: 100 messages a second.
 NO_DELAY: Final = ((socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),)
 WINDOW: Final = 8  # publishes that wait for the broker's receipt at a time
+BACKLOG_WINDOW: Final = 32  # the same of late telemetry, which is deleted by one write to the disk for all of them
 REFUSED: Final = 0x80  # reason codes from here on are refusals
 STATUS_REPEAT_S: Final = 10.0
 IDLE_S: Final = 1.0  # how long the pump waits for news before it looks again
@@ -68,6 +71,7 @@ class Link:
         outbox: keeps the journal until the broker has it, and telemetry while there is no connection.
         credentials: directory of keys, certificates and passwords.
         clock: for the times in wills and farewells.
+        prepare: awaited between the making of a will and the connection that carries it, PREPARE_S at most.
         logger: one line is said when the link is lost, one when it is back.
 
     Attributes:
@@ -88,6 +92,7 @@ class Link:
         outbox: Outbox | None = None,
         credentials: Path | None = None,
         clock: Clock | None = None,
+        prepare: Callable[[], Awaitable[object]] | None = None,
         logger: Any = None,
         queue_max: int = QUEUE_MAX,
         delay: Callable[[float], float] = full_jitter,
@@ -98,6 +103,7 @@ class Link:
         self.outbox = outbox
         self._credentials = credentials
         self._clock = clock or SystemClock()
+        self._prepare = prepare
         self._log = logger or structlog.get_logger()
         self._queue_max = queue_max
         self._delay = delay
@@ -119,10 +125,9 @@ class Link:
         self._losses: deque[tuple[float, int]] = deque()
         self.connected = False
         self.echoed = True
-        self.protocol = ""
         self.published = self.dropped = self.denied = self.connects = 0
         self.cause: Cause = ""
-        self.last_error = ""
+        self.protocol = self.last_error = ""
 
     def scan(self, snapshot: Snapshot, now: float) -> list[Command]:
         """Let the publisher see one scan; return the commands that came in. Never waits."""
@@ -238,8 +243,10 @@ class Link:
                     await asyncio.wait_for(self._closing.wait(), self._delay(ceiling))
 
     async def _connection(self) -> None:
-        self._will = self._publisher.will(self._clock.wall_ms())
-        self._heard = Heard()
+        self._will, self._heard = self._publisher.will(self._clock.wall_ms()), Heard()
+        if self._prepare:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._prepare(), PREPARE_S)
         client = await self._client(self._will)
         await self._enter(client)
         orderly = False
@@ -352,7 +359,7 @@ class Link:
         repeated = float("-inf")
         loop = asyncio.get_running_loop()
         async for message in client.messages:
-            topic, payload = message.topic.value, bytes(message.payload or b"")
+            topic, payload = message.topic.value, bytes(message.payload or b"")[:INCOMING_BYTES_MAX]
             if topic != status:
                 if len(self._inbox) >= INCOMING_MAX:
                     self.dropped += 1
@@ -410,7 +417,7 @@ class Link:
         loop = asyncio.get_running_loop()
         if not outbox.telemetry_waits or loop.time() < self._pace_at:
             return False
-        taken = await outbox.take(WINDOW, journal=False)
+        taken = await outbox.take(BACKLOG_WINDOW, journal=False)
         per_s = self._settings.outbox.drain_per_s if self._settings.outbox else WINDOW
         self._pace_at = loop.time() + len(taken) / per_s
         late = [self._publisher.late(held.message) for held in taken]

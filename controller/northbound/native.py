@@ -280,16 +280,16 @@ class Native:
         yield Message(f"{self.root}/state", encode(body).encode(), kind=STATE)
 
     def _alarms(self, snapshot: Snapshot, now: float) -> Iterator[Message]:
-        standing = snapshot.view.alarms
+        standing = (*snapshot.view.alarms, *snapshot.view.suppressed)
         if standing != self._standing:
-            yield from self._alarm_records(snapshot)
+            yield from self._alarm_records(standing, snapshot)
         elif now - self._summary_at < REFRESH_S:
             return
         self._standing, self._summary_at = standing, now
         yield Message(f"{self.root}/alarms", encode(self._summary(snapshot)).encode(), kind=STATE)
 
-    def _alarm_records(self, snapshot: Snapshot) -> Iterator[Message]:
-        standing = {f"{self.root}/alarm/{alarm.row.id}": alarm for alarm in snapshot.view.alarms}
+    def _alarm_records(self, alarms: Sequence[Alarm], snapshot: Snapshot) -> Iterator[Message]:
+        standing = {f"{self.root}/alarm/{alarm.row.id}": alarm for alarm in alarms}
         for topic, alarm in standing.items():
             if self._published.get(topic) != alarm:
                 yield Message(topic, encode(self._record(alarm, snapshot)).encode(), kind=STATE)

@@ -272,9 +272,10 @@ class Sparkplug:
             array = view.slots.get(row.point)
             if array is not None:
                 self._know(f"{SETPOINT}{name}", array.wanted)
-        if view.alarms is not self._alarms:
-            self._alarms = view.alarms
-            standing = {alarm.row.id: alarm.state.value for alarm in view.alarms}
+        alarms = (*view.alarms, *view.suppressed)
+        if alarms != self._alarms:
+            self._alarms = alarms
+            standing = {alarm.row.id: alarm.state.value for alarm in alarms}
             for name in self._alarm_ids:
                 self._know(f"alarm/{name}", standing.get(name, AlarmState.NORMAL.value))
         due = [self._node] if self._node.look(snapshot, now, answering=True) else []

@@ -10,15 +10,19 @@ from pathlib import Path
 from types import ModuleType
 
 from hil.bench import (
+    broker_kills,
     command_fuzz,
     dead_units,
     dsx_conformance,
     fleet,
     fuzz_replies,
+    line_timing,
     load_step,
+    outage,
     plant_speed,
     poll_cost,
     publish_cost,
+    reaction,
     report,
     rtu_map,
     rtu_utilisation,
@@ -30,11 +34,12 @@ from hil.bench import (
 from hil.bench.master import as_the_service, quiet
 from hil.bench.result import Missing, Result
 
-ALL = "all"
+ALL, NORTHBOUND = "all", "northbound"
 Measure = Callable[[bool], Iterable[Result]]
 MODULES: tuple[ModuleType, ...] = (
     rtu_utilisation,
     rtu_map,
+    line_timing,
     poll_cost,
     publish_cost,
     fleet,
@@ -42,15 +47,20 @@ MODULES: tuple[ModuleType, ...] = (
     wrong_values,
     dead_units,
     write_latency,
+    reaction,
     schedulability,
     tcp_rate,
     plant_speed,
     load_step,
     fuzz_replies,
+    broker_kills,
     command_fuzz,
+    outage,
 )
 # Taken only when named: their ten minutes change little from day to day.
-ALONE = {fuzz_replies.NAME, dsx_conformance.NAME}
+ALONE = {fuzz_replies.NAME, dsx_conformance.NAME, broker_kills.NAME, outage.NAME}
+# What the contracts with the world outside are held to; `make conform` takes them all.
+CONTRACTS = (command_fuzz, dsx_conformance, broker_kills, outage, publish_cost, fleet)
 MEASUREMENTS: Mapping[str, Measure] = {module.NAME: module.measure for module in MODULES}
 
 
@@ -66,7 +76,7 @@ def taken(name: str, quick: bool) -> Iterator[Result]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m hil.bench", description=__doc__)
-    parser.add_argument("name", choices=[*MEASUREMENTS, ALL], help="which measurement")
+    parser.add_argument("name", choices=[*MEASUREMENTS, ALL, NORTHBOUND], help="which one, or group")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions, the same bars; within 60 s each")
     parser.add_argument("--write", type=Path, metavar="FILE", help="put the figures into the page too, after each")
     parser.add_argument("--resume", action="store_true", help="leave out what the page has of this commit already")
@@ -75,7 +85,8 @@ def main() -> int:
     as_the_service()
     found = report.runs(given.write) if given.write else {}
     ok = True
-    for name in [name for name in MEASUREMENTS if name not in ALONE] if given.name == ALL else [given.name]:
+    groups = {ALL: [name for name in MEASUREMENTS if name not in ALONE], NORTHBOUND: [m.NAME for m in CONTRACTS]}
+    for name in groups.get(given.name, [given.name]):
         if given.resume and name in found and found[name].commit == report.commit() and not found[name].quick:
             continue
         started, results = time.monotonic(), []

@@ -26,7 +26,7 @@ from controller.core.points import Point, Reading
 from controller.northbound.link import Link
 from controller.northbound.native import Native
 from controller.northbound.publisher import Publisher
-from controller.northbound.snapshot import snapshot
+from controller.northbound.snapshot import Snapshot, snapshot
 from hil.bench.child import Child, Orders
 from hil.bench.result import Missing
 from hil.runner import free_port
@@ -94,9 +94,10 @@ def wait_for(port: int) -> None:
 class Edge:
     """What the service does between its bus workers and the broker, each scan, without the control in between."""
 
-    def __init__(self, plan: Plan, inbox: Mapping[str, Reading]) -> None:
+    def __init__(self, plan: Plan, inbox: Mapping[str, Reading], **more: Any) -> None:
+        """``more`` goes to the link: its outbox, its back-off."""
         self._plan, self._inbox, self._clock = plan, inbox, SystemClock()
-        self.link = Link(plan.links["native"], Native(plan, "bench", boot=BOOT))
+        self.link = Link(plan.links["native"], Native(plan, "bench", boot=BOOT), **more)
         self._points: Mapping[str, Point] = {**plan.pod.points, **pod_points(plan.pod)}
 
     async def run(self) -> None:
@@ -112,7 +113,12 @@ class Edge:
     def _scan(self, now: float) -> None:
         image = freeze(self._inbox, self._points, now)
         view = View(now, "OFF", 0.0, "", False, image, (), (), "", (), {})
-        self.link.scan(snapshot(view, self._clock.wall_ms(), BOOT), now)
+        picture = snapshot(view, self._clock.wall_ms(), BOOT)
+        self.scanned(picture, now)
+        self.link.scan(picture, now)
+
+    def scanned(self, picture: Snapshot, now: float) -> None:
+        """A scan is over; for those who have more to say."""
 
 
 def linked(plan: Plan, port: int, name: str, publisher: Publisher) -> Link:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 
-from controller.config.plan import DevicePlan, Plan
+from controller.config.plan import Plan
 from controller.core.power import Rack as RackPlan
-from hil.devices.emulator import Behaviour, Constant, Emulator
+from hil.devices.emulator import Behaviour, Emulator
 from hil.devices.machines import (
     ENERGY_VALVE_NOMINAL_LPM,
     RACK_VALVE_NOMINAL_LPM,
@@ -16,8 +15,8 @@ from hil.devices.machines import (
     Positioner,
     Pump,
 )
-from hil.devices.power import OUTLET_NAME, Battery, Meter, Pdu
-from hil.devices.sensing import LeakPanel, RemoteIo, RoomSensor
+from hil.devices.power import OUTLET_NAME, BatteryCard, Meter, Pdu
+from hil.devices.sensing import LeakPanel, RemoteIo, Transmitters
 from hil.plant.plant import WATER_SHARE, Layout, Plant
 from hil.plant.reservoir import LEAK_AT_KPA
 from hil.plant.thermal import diverted
@@ -48,12 +47,9 @@ def plant_of(plan: Plan, load: float, seed: int) -> Plant:
 def emulators_of(plan: Plan, plant: Plant, record: Record) -> dict[str, Emulator]:
     """Return an emulator for every device of the plan, by name."""
     behaviours = _behaviours(plan, plant, record)
-    return {device.name: Emulator(device, _behaviour(device, behaviours), record) for device in plan.devices}
-
-
-def _behaviour(device: DevicePlan, behaviours: Mapping[str, Behaviour]) -> Behaviour:
-    fixed: Behaviour = Battery() if device.profile.device_class == "battery" else Constant()
-    return behaviours.get(device.name, fixed)
+    return {
+        device.name: Emulator(device, behaviours.get(device.name) or Behaviour(), record) for device in plan.devices
+    }
 
 
 def _behaviours(plan: Plan, plant: Plant, record: Record) -> dict[str, Behaviour]:
@@ -61,12 +57,16 @@ def _behaviours(plan: Plan, plant: Plant, record: Record) -> dict[str, Behaviour
     found |= _machines(plan, plant, record)
     found |= _racks(plan, plant, record)
     for feed, point in enumerate(plan.pod.power.feeds):
-        found[split(point)[0]] = _meter(plant, feed)
+        found[split(point)[0]] = feed_meter(plant, feed)
     for place, point in enumerate(plan.pod.room.temperatures):
-        found[split(point)[0]] = _room_sensor(plant, cold=place == 0)
+        temperature, humidity = (plant.sensors[f"room_{what}_{place + 1}"] for what in ("temp", "humidity"))
+        found[split(point)[0]] = Transmitters({"temperature": temperature, "humidity": humidity})
     for device in plan.devices:
         if device.profile.device_class == "remote_io":
-            found[device.name] = RemoteIo(plant)
+            names = [point.point.name for point in device.points]
+            found[device.name] = RemoteIo({name: plant.sensors[name] for name in names if name in plant.sensors}, plant)
+        elif device.profile.device_class == "battery":
+            found[device.name] = BatteryCard(plant.battery)
     return found | _leak_panels(plan, plant)
 
 
@@ -87,27 +87,39 @@ def _leak_panels(plan: Plan, plant: Plant) -> dict[str, Behaviour]:
 def _machines(plan: Plan, plant: Plant, record: Record) -> dict[str, Behaviour]:
     found: dict[str, Behaviour] = {}
     for index, name in enumerate(plan.pod.tcs.pumps):
-        found[name] = _pump(name, plant, index, record)
+        found[name] = pump(name, plant, index, record)
     for name, drive in zip(plan.pod.fws.pumps, plant.facility.pumps, strict=True):
         found[name] = Pump(name, drive, lambda drive=drive: 15.0 * drive.speed**3, record)  # type: ignore[misc]
-    for name, chiller in zip(plan.pod.fws.chillers, plant.facility.chillers, strict=True):
-        found[name] = ChillerCard(name, chiller, record, lambda: plant.ambient_c, lambda: plant.facility.return_c)
-    found[plan.pod.tcs.valve] = Positioner(
+    for index, name in enumerate(plan.pod.fws.chillers):
+        found[name] = chiller_card(name, plant, index, record)
+    found[plan.pod.tcs.valve] = exchanger_valve(plant)
+    return found | {name: door_valve(plant) for name in plan.pod.room.door_valves}
+
+
+def pump(name: str, plant: Plant, index: int, record: Record) -> Pump:
+    """Return the drive of a pump of the technology loop."""
+    return Pump(name, plant.tcs_pumps[index], lambda: plant.pump_kw(index), record)
+
+
+def chiller_card(name: str, plant: Plant, index: int, record: Record) -> ChillerCard:
+    chiller = plant.facility.chillers[index]
+    return ChillerCard(name, chiller, record, lambda: plant.ambient_c, lambda: plant.facility.return_c)
+
+
+def door_valve(plant: Plant) -> DoorValve:
+    """Return the valve of the rear doors' water."""
+    return DoorValve(plant.room, lambda: 60 * (1 - WATER_SHARE) * plant.facility.flow, ENERGY_VALVE_NOMINAL_LPM)
+
+
+def exchanger_valve(plant: Plant) -> Positioner:
+    """Return the valve that leads facility water through the exchanger."""
+    return Positioner(
         plant.valve,
         ENERGY_VALVE_NOMINAL_LPM,
         lambda: 60 * plant.facility.flow * WATER_SHARE * diverted(plant.valve.position),
         lambda: plant.facility.supply_c,
         lambda: plant.exchanger_water.outlet,
     )
-    for name in plan.pod.room.door_valves:
-        found[name] = DoorValve(
-            plant.room, lambda: 60 * plant.facility.flow * (1 - WATER_SHARE), ENERGY_VALVE_NOMINAL_LPM
-        )
-    return found
-
-
-def _pump(name: str, plant: Plant, index: int, record: Record) -> Pump:
-    return Pump(name, plant.tcs_pumps[index], lambda: plant.pump_kw(index), record)
 
 
 def _racks(plan: Plan, plant: Plant, record: Record) -> dict[str, Behaviour]:
@@ -119,8 +131,11 @@ def _racks(plan: Plan, plant: Plant, record: Record) -> dict[str, Behaviour]:
             match = OUTLET_NAME.fullmatch(name)
             assert match is not None, f"{outlet} is not an outlet by its name"
             wirings.setdefault(device, {})[int(match[1])] = index
+        feeds = feeds_of(rack)
         for device, wiring in wirings.items():
-            found[device] = Pdu(device, plant.racks[number], wiring, record, lambda: plant.now)
+            feed = feeds[next(iter(wiring.values()))]
+            power = plant.sensors[f"branch_power_{number + 1}_{feed + 1}"]
+            found[device] = Pdu(device, plant.racks[number], wiring, record, lambda: plant.now, power)
         found[rack.valve] = _rack_valve(plant, number)
     return found
 
@@ -140,14 +155,10 @@ def _rack_valve(plant: Plant, number: int) -> Positioner:
         RACK_VALVE_NOMINAL_LPM,
         flow_lpm,
         lambda: plant.supply.outlet,
-        lambda: rack.water.outlet,
+        lambda: plant.sensors[f"rack_outlet_temp_{number + 1}"].value,
+        {"remote_temp": plant.sensors[f"rack_outlet_temp_{number + 1}"]},
     )
 
 
-def _meter(plant: Plant, feed: int) -> Meter:
-    return Meter(lambda: plant.feed_kw(feed), lambda: plant.feed_kwh[feed])
-
-
-def _room_sensor(plant: Plant, *, cold: bool) -> RoomSensor:
-    room = plant.room
-    return RoomSensor(lambda: room.cold_side_c(plant.facility.supply_c) if cold else room.air_c, room.humidity_pct)
+def feed_meter(plant: Plant, feed: int) -> Meter:
+    return Meter(plant.sensors[f"feed_power_{feed + 1}"], lambda: plant.feed_kwh[feed])

@@ -55,9 +55,9 @@ CLASSED: dict[tuple[str, str], Value] = {
 BY_UNIT: dict[str, float] = {"V": 230.0, "Hz": 50.0, "Cel": 25.0, "Ohm": 1250.0, "kPa": 100.0}
 
 
-def default(device_class: str, name: str, row: Row) -> Value:
-    """Return the constant for a point of a device of ``device_class``."""
-    value = CLASSED.get((device_class, name), NAMED.get(name))
+def default(device_class: str, name: str, row: Row, *, commissioned: bool = True) -> Value:
+    """Return the constant for a point of a device of ``device_class``; of one fresh from the factory, the least."""
+    value = CLASSED.get((device_class, name), NAMED.get(name)) if commissioned else None
     if row.kind is Kind.FLAG:
         return bool(value)
     if row.kind is Kind.TEXT:

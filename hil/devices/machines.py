@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from controller.core.points import Value
-from hil.devices.emulator import Written
+from hil.devices.emulator import Behaviour, Channel, Written
 from hil.plant.facility import LEAST_LOAD, Chiller
 from hil.plant.hydraulics import Drive, Valve
 from hil.plant.room import Room
@@ -22,7 +22,7 @@ RACK_VALVE_NOMINAL_LPM, ENERGY_VALVE_NOMINAL_LPM = 200.0, 1300.0
 
 
 @dataclass(slots=True)
-class Pump:
+class Pump(Behaviour):
     """A drive with one start word, or one that must be led through a sequence of words.
 
     Of a sequence (ABB Drives profile, ACH550 manual p.157-161) every word but the last is a state without the motor
@@ -75,6 +75,19 @@ class Pump:
     def _paced(self, write: Written) -> bool:
         return self.clock() - self.stepped_at >= PACE_SLACK * write.row.step_wait_s
 
+    def take(self, name: str, value: Value) -> None:
+        if name == "speed_cmd" and isinstance(value, float | int):
+            self.drive.command = value / 100
+        elif name == "run_cmd":
+            self._run(bool(value), "by itself")
+        elif name == "fault":
+            self.drive.tripped = bool(value)
+
+    def restart(self) -> None:
+        self._run(False, "lost power")
+        self.step_reached = -1
+        self.drive.tripped = False
+
     def _run(self, run: bool, note: str) -> None:
         if run is not self.drive.run:
             self.record.add(COMMAND, self.name, "run_cmd", run, note)
@@ -100,7 +113,7 @@ class Pump:
 
 
 @dataclass(slots=True)
-class Positioner:
+class Positioner(Behaviour):
     """A valve's actuator with flow and temperatures around it."""
 
     valve: Valve
@@ -108,19 +121,27 @@ class Positioner:
     flow_lpm: Callable[[], float]
     inlet_c: Callable[[], float]
     outlet_c: Callable[[], float]
+    wired: Mapping[str, Channel] = field(default_factory=dict)
+
+    def channels(self) -> Mapping[str, Channel]:
+        return self.wired
 
     def initial(self) -> Mapping[str, Value]:
         return {"position_cmd": 100 * self.valve.command, "position": 100 * self.valve.position}
 
     def written(self, write: Written) -> None:
-        if write.name == "position_cmd" and isinstance(write.value, float | int):
-            self.valve.command = write.value / 100
+        if write.value is not None:
+            self.take(write.name, write.value)
+
+    def take(self, name: str, value: Value) -> None:
+        if name == "position_cmd" and isinstance(value, float | int):
+            self.valve.command = value / 100
 
     def values(self) -> Mapping[str, Value]:
         flow, inlet, outlet = self.flow_lpm(), self.inlet_c(), self.outlet_c()
         return {
-            "position": 100 * self.valve.position,
-            "fault": self.valve.jammed and abs(self.valve.command - self.valve.position) > AT_REFERENCE,
+            "position": 100 * self.valve.feedback,
+            "fault": self.valve.jammed and abs(self.valve.command - self.valve.feedback) > AT_REFERENCE,
             "flow": flow,
             "relative_flow": 100 * flow / self.nominal_lpm,
             "remote_temp": outlet,
@@ -130,7 +151,7 @@ class Positioner:
 
 
 @dataclass(slots=True)
-class DoorValve:
+class DoorValve(Behaviour):
     """The valve of the rear doors' water: it follows its command at once."""
 
     room: Room
@@ -141,8 +162,12 @@ class DoorValve:
         return {"position_cmd": 100 * self.room.door_valve, "position": 100 * self.room.door_valve}
 
     def written(self, write: Written) -> None:
-        if write.name == "position_cmd" and isinstance(write.value, float | int):
-            self.room.door_valve = min(1.0, max(0.0, write.value / 100))
+        if write.value is not None:
+            self.take(write.name, write.value)
+
+    def take(self, name: str, value: Value) -> None:
+        if name == "position_cmd" and isinstance(value, float | int):
+            self.room.door_valve = min(1.0, max(0.0, value / 100))
 
     def values(self) -> Mapping[str, Value]:
         flow = self.flow_lpm() * self.room.door_valve
@@ -151,7 +176,7 @@ class DoorValve:
 
 
 @dataclass(slots=True)
-class ChillerCard:
+class ChillerCard(Behaviour):
     """A chiller behind its communication card."""
 
     name: str
@@ -165,12 +190,19 @@ class ChillerCard:
         return {"run_cmd": False, "supply_temp_sp": self.chiller.setpoint_c}
 
     def written(self, write: Written) -> None:
-        if write.name == "supply_temp_sp" and isinstance(write.value, float | int):
-            self.chiller.setpoint_c = float(write.value)
-        elif write.name == "run_cmd" and isinstance(write.value, bool):
-            if write.value is not self.chiller.run:
-                self.record.add(COMMAND, self.name, "run_cmd", write.value)
-            self.chiller.run = write.value
+        if write.value is not None:
+            self.take(write.name, write.value)
+
+    def take(self, name: str, value: Value) -> None:
+        if name == "supply_temp_sp" and isinstance(value, float | int):
+            self.chiller.setpoint_c = float(value)
+        elif name == "run_cmd" and isinstance(value, bool):
+            if value is not self.chiller.run:
+                self.record.add(COMMAND, self.name, "run_cmd", value)
+            self.chiller.run = value
+
+    def restart(self) -> None:
+        self.take("run_cmd", False)
 
     def values(self) -> Mapping[str, Value]:
         chiller = self.chiller

@@ -7,15 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from controller.core.points import Value
-from hil.devices.emulator import Written
+from hil.devices.emulator import Behaviour, Channel, Written
 from hil.plant.plant import Rack
+from hil.plant.supply import Battery
 from hil.record import OUTLET, Record
 
 PHASE_VOLTS = 240.0  # of a 415 V three-phase feed
 POWER_FACTOR = 0.98
 REACTIVE_SHARE = 0.203  # tan of the angle of 0.98
 HERTZ = 50.0
+BATTERY_VOLTS = 51.2
 PHASES = 3
+POWERS = ("power", *(f"phase_{phase}_power" for phase in range(1, PHASES + 1)))
 OUTLET_NAME = re.compile(r"outlet_(\d+)")
 
 
@@ -51,10 +54,14 @@ def phase_values(total_kw: float, kwh: float) -> dict[str, Value]:
 
 
 @dataclass(slots=True)
-class Pdu:
+class Pdu(Behaviour):
     """A rack power unit on one three-phase feed; ``wiring`` leads from its outlet numbers to the rack's outlets.
 
-    The power and current of an outlet are those of its first phase, a third of what the outlet carries.
+    The power and current of an outlet are those of its first phase, a third of what the outlet carries. Its relays are
+    bistable: a restart of its controller does not move them.
+
+    Attributes:
+        power: the transmitter of what goes through the unit, in kW.
     """
 
     name: str
@@ -62,6 +69,7 @@ class Pdu:
     wiring: Mapping[int, int]
     record: Record
     now: Callable[[], float]
+    power: Channel
     spare: dict[int, bool] = field(default_factory=dict)
     outlet_kwh: dict[int, float] = field(default_factory=dict)
     counted_at: float | None = None
@@ -97,37 +105,40 @@ class Pdu:
                 f"outlet_{number}_current": 1000 * power / PHASES / (PHASE_VOLTS * POWER_FACTOR),
                 f"outlet_{number}_energy": self.outlet_kwh[number] / PHASES,
             }
-        return phase_values(sum(powers.values()), sum(self.outlet_kwh.values())) | values
+        return phase_values(self.power.value, sum(self.outlet_kwh.values())) | values
+
+    def channels(self) -> Mapping[str, Channel]:
+        return dict.fromkeys(POWERS, self.power)
 
 
 @dataclass(slots=True)
-class Meter:
+class Meter(Behaviour):
     """A feed's meter."""
 
-    power_kw: Callable[[], float]
+    power: Channel
     energy_kwh: Callable[[], float]
 
-    def initial(self) -> Mapping[str, Value]:
-        return {}
-
-    def written(self, write: Written) -> None:
-        """A meter has no outputs."""
-
     def values(self) -> Mapping[str, Value]:
-        return phase_values(self.power_kw(), self.energy_kwh())
+        return phase_values(self.power.value, self.energy_kwh())
+
+    def channels(self) -> Mapping[str, Channel]:
+        return dict.fromkeys(POWERS, self.power)
 
 
 @dataclass(slots=True)
-class Battery:
-    """A full enough battery that does nothing; settings are kept as written."""
+class BatteryCard(Behaviour):
+    """The battery's gateway: its charge and its power, positive while it charges; settings are kept as written."""
 
-    soc_pct: float = 80.0
+    battery: Battery
 
     def initial(self) -> Mapping[str, Value]:
         return {"max_discharge_power": 5.0, "max_charge_current": 100.0, "max_feed_in_power": 5.0}
 
-    def written(self, write: Written) -> None:
-        """The registers keep it."""
-
     def values(self) -> Mapping[str, Value]:
-        return {"soc": self.soc_pct, "power": 0.0, "current": 0.0, "state": 0}
+        charging_kw = -self.battery.kw
+        return {
+            "soc": self.battery.soc_shown_pct,
+            "power": charging_kw,
+            "current": 1000 * charging_kw / BATTERY_VOLTS,
+            "state": 0 if charging_kw == 0 else 1 if charging_kw > 0 else 2,
+        }

@@ -1,37 +1,32 @@
-"""Behaviour of room sensors and remote I/O: transmitters of the plant, by the name of the point."""
+"""Behaviour of room sensors, leak panels and remote I/O: transmitters of the plant, by the name of the point."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from controller.core.points import Value
-from hil.devices.emulator import Written
+from hil.devices.emulator import Behaviour, Channel
 from hil.plant.plant import Plant
 
 WET = 0.5
 
 
 @dataclass(slots=True)
-class RoomSensor:
-    """Temperature and humidity at one place of the room."""
+class Transmitters(Behaviour):
+    """Points that show transmitters of the plant as they are: by point, the channel."""
 
-    temperature_c: Callable[[], float]
-    humidity_pct: Callable[[float], float]
-
-    def initial(self) -> Mapping[str, Value]:
-        return {}
-
-    def written(self, write: Written) -> None:
-        """A sensor has no outputs."""
+    shown: Mapping[str, Channel]
 
     def values(self) -> Mapping[str, Value]:
-        temperature = self.temperature_c()
-        return {"temperature": temperature, "humidity": self.humidity_pct(temperature)}
+        return {point: channel.value for point, channel in self.shown.items()}
+
+    def channels(self) -> Mapping[str, Channel]:
+        return self.shown
 
 
 @dataclass(slots=True)
-class LeakPanel:
+class LeakPanel(Behaviour):
     """Contacts of leak detectors: each closes while one of its ropes is wet.
 
     Attributes:
@@ -44,9 +39,6 @@ class LeakPanel:
     def initial(self) -> Mapping[str, Value]:
         return self.values()
 
-    def written(self, write: Written) -> None:
-        """A panel has no outputs."""
-
     def values(self) -> Mapping[str, Value]:
         sensors = self.plant.sensors
         return {
@@ -56,17 +48,14 @@ class LeakPanel:
 
 
 @dataclass(slots=True)
-class RemoteIo:
-    """Channels named as the plant's sensors are, and contacts; the rest of the module is constant."""
+class RemoteIo(Transmitters):
+    """Channels named as the plant's sensors are, and a contact; the rest of the module is constant."""
 
     plant: Plant
 
     def initial(self) -> Mapping[str, Value]:
         return self.values()
 
-    def written(self, write: Written) -> None:
-        """Outputs of this module lead nowhere yet."""
-
     def values(self) -> Mapping[str, Value]:
-        measured: dict[str, Value] = {name: sensor.value for name, sensor in self.plant.sensors.items()}
-        return measured | {"reservoir_level_ok": self.plant.level_made}
+        values: dict[str, Value] = {point: channel.value for point, channel in self.shown.items()}
+        return values | {"reservoir_level_ok": self.plant.level_made}

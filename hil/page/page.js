@@ -4,7 +4,7 @@ import { Mimic } from "./mimic.js";
 import { Subscriber } from "./mqtt.js";
 import { Trend } from "./trends.js";
 
-const GOOD = 0, FORCED = 0x00960000, BAD = 0x80000000, SHOW_MS = 250, SAMPLE_MS = 1000;
+const GOOD = 0, FORCED = 0x00960000, BAD = 0x80000000, SHOW_MS = 250, SAMPLE_MS = 1000, TARGETS_SHOWN = 40;
 const UNITS = { Cel: "°C", "{count}": "" };
 const PRIORITIES = ["critical", "high", "medium", "low"];
 const STATES = { A: "normal", B: "active, not acknowledged", C: "active, acknowledged", D: "gone, not acknowledged",
@@ -49,6 +49,7 @@ class Pod {
   alarms() {
     const rank = alarm => PRIORITIES.indexOf(alarm.priority) + (alarm.active && !"EG".includes(alarm.state) ? 0 : 10);
     return [...this.documents].filter(([name]) => name.startsWith("alarm/")).map(([, alarm]) => alarm)
+      .filter((alarm) => alarm.state !== "F")
       .sort((one, other) => rank(one) - rank(other) || other.t_active - one.t_active);
   }
 }
@@ -93,32 +94,62 @@ function showAlarms(alarms) {
 class FaultPanel {
   async start() {
     this.rows = new Map();
-    const { faults, standing } = await this.ask("GET", "/faults");
+    const { faults, targets, standing } = await this.ask("GET", "/faults");
+    this.targets = targets;
     for (const fault of faults) this.rows.set(fault.name, fault);
-    $("fault-name").replaceChildren(...faults.map(fault => new Option(fault.name)));
+    $("fault-search").oninput = () => this.list();
     $("fault-name").onchange = () => this.choose();
+    $("fault-target-search").oninput = () => this.aim();
     $("fault-form").onsubmit = event => { event.preventDefault(); this.cause(); };
     $("heal-all").onclick = () => this.send("DELETE", "/faults");
-    this.choose();
+    this.list();
     this.show(standing);
     setInterval(() => this.refresh(), 3000);
   }
 
+  list() {
+    const chosen = $("fault-name").value, words = $("fault-search").value.toLowerCase().split(/\s+/);
+    const groups = new Map();
+    for (const fault of this.rows.values()) {
+      const told = `${fault.name} ${fault.text}`.toLowerCase();
+      if (!words.every(word => told.includes(word))) continue;
+      if (!groups.has(fault.family)) {
+        const group = document.createElement("optgroup");
+        group.label = fault.family;
+        groups.set(fault.family, group);
+      }
+      groups.get(fault.family).append(new Option(fault.name));
+    }
+    $("fault-name").replaceChildren(...groups.values());
+    if ([...$("fault-name").options].some(option => option.value === chosen)) $("fault-name").value = chosen;
+    this.choose();
+  }
+
   choose() {
     const row = this.rows.get($("fault-name").value);
-    $("fault-target").replaceChildren(...row.targets.map(target => new Option(target)));
-    $("fault-value-label").hidden = row.unit === null;
+    $("fault-form").querySelector("[type=submit]").disabled = !row;
+    $("fault-value-label").hidden = !row?.unit;
+    $("fault-text").textContent = row?.text ?? "No fault is called so.";
+    $("fault-target-search").value = "";
+    $("fault-target-search").hidden = !row || this.targets[row.kind].length <= TARGETS_SHOWN;
+    this.aim();
+    if (!row) return;
     $("fault-choice").replaceChildren(...row.choices.map(word => new Option(word)));
     $("fault-choice").hidden = !row.choices.length;
     $("fault-value").hidden = row.choices.length > 0;
     $("fault-choice").value = $("fault-value").value = row.default ?? "";
-    $("fault-unit").textContent = row.unit ?? "";
-    $("fault-text").textContent = row.text;
+    $("fault-unit").textContent = row.choices.length ? "" : `${UNITS[row.unit] ?? row.unit}, ${row.low} to ${row.high}`;
+  }
+
+  aim() {
+    const kind = this.rows.get($("fault-name").value)?.kind, part = $("fault-target-search").value.toLowerCase();
+    const found = (this.targets[kind] ?? []).filter(target => target.toLowerCase().includes(part));
+    $("fault-target").replaceChildren(...found.map(target => new Option(target)));
   }
 
   cause() {
     const name = $("fault-name").value, row = this.rows.get(name), typed = $("fault-value").value;
-    const number = row.unit === null || typed === "" ? null : Number(typed);
+    const number = row.unit === "" || typed === "" ? null : Number(typed);
     const value = row.choices.length ? $("fault-choice").value : number;
     return this.send("POST", `/faults/${encodeURIComponent(name)}`, { target: $("fault-target").value, value });
   }
@@ -141,7 +172,7 @@ class FaultPanel {
 
   async refresh() {
     try {
-      this.show((await this.ask("GET", "/faults")).standing);
+      this.show((await this.ask("GET", "/standing")).standing);
     } catch {
       $("fault-error").textContent = "the bench does not answer";
     }
@@ -153,7 +184,8 @@ class FaultPanel {
     this.told = told;
     $("standing").replaceChildren(...standing.map(({ name, target, value }) => {
       const item = document.createElement("li"), button = document.createElement("button");
-      item.textContent = `${name} ${target}${value === null ? "" : ` ${value} ${this.rows.get(name)?.unit ?? ""}`}`;
+      const row = this.rows.get(name), unit = row?.choices.length ? "" : UNITS[row?.unit] ?? row?.unit ?? "";
+      item.textContent = `${name} ${target} ${value ?? ""} ${unit}`.trimEnd();
       button.textContent = "Heal";
       button.setAttribute("aria-label", `Heal ${name} ${target}`);
       button.onclick = () => this.send("DELETE", `/faults/${encodeURIComponent(name)}`, { target });

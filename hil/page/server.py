@@ -4,14 +4,14 @@
 |---|---|
 | ``GET /`` and its files | the page |
 | ``GET /plan.json`` | which machine is where, and the websocket of the broker |
-| ``GET /faults`` | the catalogue, and what acts now |
+| ``GET /faults`` | the catalogue, by kind what may be aimed at, and what acts now |
+| ``GET /standing`` | what acts now |
 | ``POST /faults/NAME`` ``{"target": ..., "value": ...}`` | causes a fault |
 | ``DELETE /faults/NAME`` ``{"target": ...}``, ``DELETE /faults`` | heals it; all of a name without a target; all |
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from controller.config.plan import Plan
-from hil.desk import Fault, FaultError, Faults
+from hil.desk import FaultError, Faults
 from hil.page.http import Answer, Request, RequestError, Server
 from hil.runner import Bench
 from hil.wire.tcp import LOOPBACK
@@ -69,6 +69,8 @@ class Page:
             return await self._fault(request, request.path.removeprefix("/faults").removeprefix("/"))
         if request.method not in ("GET", "HEAD"):
             raise RequestError(HTTPStatus.METHOD_NOT_ALLOWED, f"{request.path}: allowed: GET")
+        if request.path == "/standing":
+            return Answer.of({"standing": self._standing()})
         if request.path == "/plan.json":
             return Answer.of(layout(self._plan) | {"websocket": f"ws://{LOOPBACK}:{self.websocket_port}/"})
         if request.path not in FILES:
@@ -88,10 +90,15 @@ class Page:
                 await self._faults.heal(name, _aim(request)[0])
         except FaultError as error:
             raise RequestError(HTTPStatus.UNPROCESSABLE_ENTITY, str(error)) from error
-        standing = [asdict(item) for item in self._faults.standing()]
-        if request.method in ("GET", "HEAD"):
-            return Answer.of({"faults": [_row(fault) for fault in self._faults.catalogue()], "standing": standing})
-        return Answer.of({"standing": standing})
+        if request.method not in ("GET", "HEAD"):
+            return Answer.of({"standing": self._standing()})
+        faults = self._faults.catalogue()
+        targets = {fault.kind: self._faults.targets(fault.kind) for fault in faults}
+        rows = [{**asdict(fault), "family": fault.family} for fault in faults]
+        return Answer.of({"faults": rows, "targets": targets, "standing": self._standing()})
+
+    def _standing(self) -> list[dict[str, Any]]:
+        return [asdict(item) for item in self._faults.standing()]
 
 
 @asynccontextmanager
@@ -105,10 +112,6 @@ async def served(bench: Bench, faults: Faults) -> AsyncIterator[Page]:
         yield page
     finally:
         await page.stop()
-
-
-def _row(fault: Fault) -> dict[str, Any]:
-    return {key: None if value in (math.inf, -math.inf) else value for key, value in asdict(fault).items()}
 
 
 def _aim(request: Request) -> tuple[str, float | str | None]:

@@ -47,11 +47,20 @@ class _Table(BaseModel):
 
 
 class Start(_Table):
-    """How the pod stands before: ``load`` as share of the rating; ``cold``: nothing runs, and t = 0 is the start."""
+    """How the pod stands before: ``load`` as share of the rating; ``cold``: nothing runs, and t = 0 is the start.
+
+    ``pumps``: so many TCS pumps are on duty, and the others stand by; as the enclosure file says without it.
+    """
 
     load: Annotated[float, Field(ge=0, le=1.5)] = 1.0
     ambient_c: Annotated[float, Field(ge=-30, le=55)] = 30.0
     cold: bool = False
+    pumps: Annotated[int, Field(ge=1, le=16)] | None = None
+
+    @property
+    def overrides(self) -> dict[str, dict[str, int]]:
+        """The tables that a site file would need for it."""
+        return {} if self.pumps is None else {"tcs": {"pumps_on_duty": self.pumps, "pumps_on_duty_low": self.pumps}}
 
 
 class Event(_Table):

@@ -91,11 +91,11 @@ def put(faults: Any, name: str, value: bool | float) -> None:
             raise FaultError(f"{where}: {value!r} given; allowed: true or false")
         setattr(faults, name, value)
         return
-    high = fields[name].metadata["high"]
+    low, high = fields[name].metadata.get("low", 0), fields[name].metadata["high"]
     number_given = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not number_given or not 0 <= value <= high or (isinstance(neutral, int) and value != int(value)):
+    if not number_given or not low <= value <= high or (isinstance(neutral, int) and value != int(value)):
         kind = "a whole number" if isinstance(neutral, int) else "a number"
-        raise FaultError(f"{where}: {value!r} given; allowed: {kind} from 0 to {high:g}")
+        raise FaultError(f"{where}: {value!r} given; allowed: {kind} from {low:g} to {high:g}")
     setattr(faults, name, int(value) if isinstance(neutral, int) else float(value))
 
 

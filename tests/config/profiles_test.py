@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from controller.cli import app
 from controller.config.enclosure import Device
 from controller.config.plan import _device
-from controller.config.profile import CLASS_POINTS, Golden, Link, Probe, Profile, Row, load_profile
+from controller.config.profile import CLASS_POINTS, Golden, Link, Probe, Profile, Row, expanded, load_profile
 from controller.core.points import Kind, Quality, Value
 from controller.fieldbus.codec import decode, encode
 from controller.fieldbus.planner import plan_spans
@@ -264,3 +264,14 @@ def test_every_profile_can_be_read_as_its_device_bears_it(profile: Profile) -> N
         assert span.table in ("coil", "discrete") or span.count <= profile.link.max_read_words
         for point in span.points:
             assert point.row.scale_from is None or point.row.scale_from < span.address + span.count
+
+
+def test_repeated_rows_each_reach_to_the_scale_factor_they_share() -> None:
+    row = Row.model_validate(
+        {
+            "table": "holding", "address": 10, "type": "int16", "scale_from": 13, "range": [0, 1], "source": "test",
+            "repeat": {"count": 3},
+        }
+    )  # fmt: skip
+    assert row.width == 4
+    assert [moved.width for _, moved in expanded({"phase_{n}": row})] == [4, 3, 2]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from controller.core.authority import Authority, Scene
 from controller.core.commands import CODES, OPERATIONS, Command, Outcome
 from controller.core.engine import Engine
 from tests.core.model import PodModel, Rig, quick_plan
@@ -224,6 +226,22 @@ def test_a_publisher_gone_wrong_does_not_take_the_pod_down(desk: Desk) -> None:
     again = Engine(desk.rig.model.plan.pod, desk.rig.engine.saved(), desk.rig.model.now)
     assert again.authority.isolation_held
     assert desk.last(desk.ask("isolate", racks[4], by="console:ann")).accepted
+
+
+def test_a_restart_does_not_begin_the_count_of_isolations_anew(desk: Desk) -> None:
+    racks = [rack.name for rack in desk.rig.model.plan.pod.racks]
+    epoch_s = 1_780_000_000.0
+    for rack in racks[:3]:
+        assert desk.last(desk.ask("isolate", rack)).accepted
+        desk.run(6)
+    desk.rig.engine.wall_offset_s = epoch_s
+    saved, now = json.loads(json.dumps(desk.rig.engine.saved())), desk.rig.model.now
+    for later_s, code in ((20.0, "interlock"), (90.0, "")):  # by the wall clock, over a monotonic one that begins anew
+        offset_s = epoch_s + now + later_s
+        again = Authority(desk.rig.model.plan.pod, saved["authority"], 0.0, offset_s)
+        scene = Scene(desk.rig.effects[-1].view.image, "NORMAL", "", (), 0.0)
+        verdict = again.judge([Command("x", "bms", "isolate", racks[3], 5.0)], scene, desk.rig.engine.alarms)
+        assert verdict.outcomes[0].code == code
 
 
 def test_a_leak_that_is_seen_here_needs_no_guard(desk: Desk) -> None:

@@ -321,3 +321,14 @@ def test_run_hours_are_balanced() -> None:
         assert wanted & running or not running, "somebody always runs"
         running = set(wanted)
     assert max(block.run_s.values()) - min(block.run_s.values()) <= 110.0
+
+
+def test_noise_does_not_shorten_the_hold() -> None:
+    """What counts is how long the input has been low, not how long ago it was highest by chance."""
+    hold = PeakHold(90.0, 12.0)
+    hold.step(1310.0, 0.0)
+    for tick in range(1, 301):
+        hold.step(1300.0 + (-1) ** tick, tick / 5)
+    for tick in range(301, 745):
+        assert hold.step(600.0, tick / 5) >= 1299.0, tick / 5
+    assert hold.step(600.0, 151.0) < 1299.0

@@ -168,6 +168,16 @@ def test_leases_survive_a_restart_by_the_wall_clock() -> None:
     assert later.value("pod.sp") == pytest.approx(to.value("pod.sp"), abs=0.1), "no bump"
 
 
+def test_a_clock_that_is_set_while_leases_run_moves_none_of_them() -> None:
+    to = slots()
+    ask(to, 35.0, 8, now=0.0, ttl_s=100)
+    to.step({}, 10.0)
+    assert to.arrays["pod.sp"].leases[8].until == 100.0
+    for jump_s in (3600.0, -86_400.0, 0.4):  # told by its new epoch from the next save on
+        later = slots(to.saved(EPOCH_S + jump_s), now=20.0, epoch_s=EPOCH_S + jump_s)
+        assert later.arrays["pod.sp"].leases[8].until == pytest.approx(100.0, abs=1.0)
+
+
 def test_leases_are_dropped_where_the_clock_is_not_known() -> None:
     to = slots()
     ask(to, 35.0)

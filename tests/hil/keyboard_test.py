@@ -27,10 +27,14 @@ class Recorded:
 
     def catalogue(self) -> Sequence[Fault]:
         return (
-            Fault("pump.trip", "trips", tuple(f"pump_{number}" for number in range(1, 13))),
-            Fault("load.step", "asks", ("racks",), "%", 0, 110, 100),
-            Fault("point.spoil", "holds rubbish", ("a.b",), "choice", default="nan", choices=("ffff", "nan")),
+            Fault("pump.trip", "pump", "trips"),
+            Fault("pump.worn", "pump", "gives less", "share", 0.1, 1, 0.8),
+            Fault("load.step", "pod", "asks", "%", 0, 110, 100),
+            Fault("point.spoil", "point", "holds rubbish", "choice", default="nan", choices=("ffff", "nan")),
         )
+
+    def targets(self, kind: str) -> Sequence[str]:
+        return {"pump": [f"pump_{number}" for number in range(1, 13)], "pod": ["pod"], "point": ["a.b"]}[kind]
 
     def standing(self) -> Sequence[Standing]:
         return tuple(self.acting)
@@ -47,17 +51,22 @@ class Recorded:
 @pytest.mark.parametrize(
     ("typed", "acting", "told"),
     [
-        ("f12", [Standing("pump.trip", "pump_2", None)], "caused pump.trip pump_2"),
-        ("f1n3", [Standing("pump.trip", "pump_12", None)], "caused pump.trip pump_12"),
-        ("f2\r", [Standing("load.step", "racks", None)], "caused load.step racks"),
-        ("f235\x7f0\r", [Standing("load.step", "racks", 30.0)], "caused load.step racks"),
-        ("f32", [Standing("point.spoil", "a.b", "nan")], "caused point.spoil a.b"),
-        ("f2999\r", [], "load.step: allowed: 0 to 110 %"),
-        ("f2--\r", [], "'--' is no number"),
-        ("f1\x1b2", [], ""),
+        ("f112", [Standing("pump.trip", "pump_2", None)], "caused pump.trip pump_2"),
+        ("f11n3", [Standing("pump.trip", "pump_12", None)], "caused pump.trip pump_12"),
+        ("f11/12\r1", [Standing("pump.trip", "pump_12", None)], "caused pump.trip pump_12"),
+        ("f121.\x7f.5\r", [Standing("pump.worn", "pump_1", 0.5)], "caused pump.worn pump_1"),
+        ("f21\r", [Standing("load.step", "pod", None)], "caused load.step pod"),
+        ("f2135\x7f0\r", [Standing("load.step", "pod", 30.0)], "caused load.step pod"),
+        ("f312", [Standing("point.spoil", "a.b", "nan")], "caused point.spoil a.b"),
+        ("f/rubbish\r12", [Standing("point.spoil", "a.b", "nan")], "caused point.spoil a.b"),
+        ("f/pumq\x7fp tri\r11", [Standing("pump.trip", "pump_1", None)], "caused pump.trip pump_1"),
+        ("f/nothing is called so\r1", [], ""),
+        ("f21999\r", [], "load.step: allowed: 0 to 110 %"),
+        ("f21--\r", [], "'--' is no number"),
+        ("f11\x1b2", [], ""),
         ("f9", [], ""),
-        ("f12f11h1", [Standing("pump.trip", "pump_1", None)], "healed pump.trip pump_2"),
-        ("f12f11H", [], "all healed"),
+        ("f112f111h1", [Standing("pump.trip", "pump_1", None)], "healed pump.trip pump_2"),
+        ("f112f111H", [], "all healed"),
         ("h", [], "no fault acts"),
     ],
 )
@@ -74,8 +83,11 @@ async def test_the_menu_says_what_may_be_pressed() -> None:
     menu = Menu(Recorded())
     assert "f cause a fault" in menu.lines[0]
     await menu.key("f")
-    assert menu.lines[0].startswith("1 pump.trip")
+    assert menu.lines[0].startswith("1 pump ")
+    assert "trip, worn" in menu.lines[0]
     await menu.key("2")
+    assert menu.lines[0].startswith("1 load.step")
+    await menu.key("1")
     assert "0 to 110" in menu.lines[0]
 
 
@@ -90,7 +102,8 @@ def test_the_demo_takes_keys_on_a_terminal_and_leaves_it_as_it_was() -> None:
             assert "f cause a fault" in shown(master, "Ctrl-C ends", 40)
             shown(master, "STARTUP", 40)
             for key, answer in (
-                ("f", "pump.trip"),
+                ("f", "1 pump "),
+                ("1", "1 pump.trip"),
                 ("1", "1 pump_1"),
                 ("2", "caused pump.trip pump_2"),
                 ("H", "all healed"),

@@ -27,6 +27,7 @@ NAMES = {
     "rtu-utilisation", "rtu-map", "poll-cost", "wrong-values", "dead-units", "write-latency", "schedulability",
     "tcp-rate", "fuzz-replies", "command-fuzz", "publish-cost", "fleet", "dsx-conformance", "plant-speed",
     "load-step",
+    "line-timing", "reaction", "broker-kills", "outage",
 }  # fmt: skip
 
 

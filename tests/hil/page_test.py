@@ -14,10 +14,11 @@ from selenium.webdriver import Chrome
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from hil.desk import Desk, FaultError
+from hil.desk import STANDING_MAX, Desk, FaultError
 from hil.page.http import BODY_BYTES_MAX, HEAD_BYTES_MAX
 from hil.page.server import Page, served
 from hil.runner import Bench
+from hil.wire.faults import active as active_faults
 from hil.wire.tcp import LOOPBACK
 from tests.hil.browser import OVERFLOWING, browser, complaints, needs_browser
 
@@ -26,7 +27,7 @@ from tests.hil.browser import OVERFLOWING, browser, complaints, needs_browser
 async def running() -> AsyncIterator[tuple[Bench, Desk, Page]]:
     async with Bench(broker=True) as bench:
         desk = Desk(bench)
-        async with served(bench, desk) as page:
+        async with desk.stage, served(bench, desk) as page:
             yield bench, desk, page
 
 
@@ -53,16 +54,21 @@ async def ask(
         return int(head.split(b" ")[1]), (head + text).decode()
 
 
+def desk_standing(desk: Desk) -> list[dict[str, object]]:
+    return [{"name": item.name, "target": item.target, "value": item.value} for item in desk.standing()]
+
+
 async def test_faults_are_caused_and_healed_over_http() -> None:
-    async with running() as (bench, _, page):
+    async with running() as (bench, desk, page):
         status, found = await ask(page, "GET", "/faults")
         assert status == 200
         assert {"pump.trip", "device.silent", "wire.unplugged", "load.step"} <= {row["name"] for row in found["faults"]}
         status, found = await ask(page, "POST", "/faults/pump.trip", {"target": "pump_2"})
         assert (status, found["standing"]) == (200, [{"name": "pump.trip", "target": "pump_2", "value": None}])
         assert [pump.tripped for pump in bench.plant.tcs_pumps] == [False, True, False]
-        await ask(page, "POST", "/faults/load.step", {"target": "racks", "value": 35})
+        await ask(page, "POST", "/faults/load.step", {"target": "pod", "value": 0.35})
         assert bench.plant.racks[3].load == 0.35
+        assert await ask(page, "GET", "/standing") == (200, {"standing": desk_standing(desk)})
         status, found = await ask(page, "DELETE", "/faults/pump.trip", {"target": "pump_2"})
         assert [item["name"] for item in found["standing"]] == ["load.step"]
         assert not bench.plant.tcs_pumps[1].tripped
@@ -74,13 +80,13 @@ async def test_faults_are_caused_and_healed_over_http() -> None:
 @pytest.mark.parametrize(
     ("name", "body", "status", "told"),
     [
-        ("pump.explode", {"target": "pump_1"}, 422, "allowed: pump.trip"),
+        ("pump.explode", {"target": "pump_1"}, 422, "there are: pump.trip"),
         ("pump.trip", {"target": "pump_9"}, 422, "allowed: pump_1"),
-        ("pump.trip", {"target": "pump_1", "value": 3}, 422, "allowed: none"),
-        ("load.step", {"target": "racks", "value": 500}, 422, "allowed: 0 to 110 %"),
-        ("load.step", {"target": "racks", "value": "much"}, 422, "allowed: 0 to 110 %"),
-        ("load.step", {"target": "racks", "value": True}, 400, "a number, text or null"),
-        ("load.step", {"target": "racks", "value": 10**400}, 400, "too large"),
+        ("pump.trip", {"target": "pump_1", "value": 3}, 422, "takes no value"),
+        ("load.step", {"target": "pod", "value": 500}, 422, "allowed: 0 to 1.5 share"),
+        ("load.step", {"target": "pod", "value": "much"}, 422, "allowed: 0 to 1.5 share"),
+        ("load.step", {"target": "pod", "value": True}, 400, "a number, text or null"),
+        ("load.step", {"target": "pod", "value": 10**400}, 400, "too large"),
         ("pump.trip", {"target": ["pump_1"]}, 400, "allowed:"),
         ("pump.trip", {"target": "pump_1", "other": 1}, 400, "allowed:"),
         ("pump.trip", ["pump_1"], 400, "JSON object"),
@@ -138,15 +144,56 @@ async def test_requests_have_limits() -> None:
 
 
 async def test_every_fault_of_the_catalogue_can_be_caused_and_healed() -> None:
-    async with Bench(broker=False) as bench:
-        desk = Desk(bench)
+    async with running() as (bench, desk, _):
+        assert {fault.name for fault in desk.catalogue()} == {fault.name for fault in desk.stage.catalogue()}
+        await desk.stage.start()
         for row in desk.catalogue():
-            await desk.inject(row.name, row.targets[-1], row.default)
-        assert len(desk.standing()) == len(desk.catalogue())
-        await desk.heal()
+            target = "io_1.supply_temp_1" if row.kind == "point" else desk.targets(row.kind)[-1]
+            await desk.inject(row.name, target, row.default)  # type: ignore[arg-type]
+            assert desk_standing(desk)[-1]["name"] == row.name
+            await desk.heal(row.name)
         assert desk.standing() == ()
-        with pytest.raises(FaultError, match=r"allowed: pump\.trip"):
+        assert not any(active_faults(bus.faults) for bus in bench.buses.values())
+        with pytest.raises(FaultError, match=r"there are: pump\.trip"):
             await desk.heal("nothing")
+        assert bench.controller is not None, "killed once, and started again"
+
+
+async def test_faults_have_a_limit_that_is_named() -> None:
+    async with running() as (_, desk, _page):
+        for target in desk.targets("point")[:STANDING_MAX]:
+            await desk.inject("point.forced", target, 1.0)
+        with pytest.raises(FaultError, match="at most 64"):
+            await desk.inject("pump.trip", "pump_1", None)
+        await desk.heal()
+        await desk.inject("pump.trip", "pump_1", None)
+
+
+async def test_a_killed_controller_is_no_end_of_the_demo_and_one_that_ends_is() -> None:
+    async with running() as (bench, desk, _):
+        await desk.stage.start()
+        died = asyncio.create_task(desk.stage.died())
+        await desk.inject("controller.killed", "", None)
+        assert bench.controller is None
+        await desk.heal("controller.killed")
+        assert not died.done()
+        assert bench.controller is not None
+        bench.controller.kill()
+        async with asyncio.timeout(10):
+            assert await died == -9
+
+
+async def test_the_page_finds_the_broker_where_it_was() -> None:
+    async with running() as (_, desk, page):
+        await desk.inject("broker.down", "pod", None)
+        with pytest.raises(OSError, match=r"refused|Connect"):
+            async with connect(
+                f"ws://{LOOPBACK}:{page.websocket_port}/", origin=page.origins[0], subprotocols=["mqtt"]
+            ):  # type: ignore[arg-type,list-item]
+                raise AssertionError("nobody should listen")
+        await desk.heal("broker.down")
+        async with connect(f"ws://{LOOPBACK}:{page.websocket_port}/", origin=page.origins[0], subprotocols=["mqtt"]):  # type: ignore[arg-type,list-item]
+            pass
 
 
 async def seen(driver: Chrome, what: Callable[[], bool], within_s: float) -> None:

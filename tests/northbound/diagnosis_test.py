@@ -8,6 +8,8 @@ import ssl
 import pytest
 
 from controller.core.alarm_rows import LINK_CAUSES
+from controller.core.engine import Engine
+from controller.core.points import good
 from controller.northbound.credentials import CredentialError
 from controller.northbound.diagnosis import FLAPS, Attempt, Cause, diagnose
 
@@ -64,3 +66,14 @@ def test_each_reason_has_its_word(given: Attempt, cause: Cause, words: str) -> N
 
 def test_every_cause_has_its_alarm() -> None:
     assert {cause.flag for cause in LINK_CAUSES} == set(Cause.__args__) - {""}
+
+
+@pytest.mark.parametrize("cause", LINK_CAUSES, ids=lambda cause: cause.flag)
+def test_every_cause_raises_its_alarm_and_no_other(plan, cause) -> None:
+    engine = Engine(plan.pod, {}, 0.0)
+    standing: set[str] = set()
+    for second in range(int(cause.on_delay_s) + 3):
+        flags = {f"link_native.{other.flag}": good(other is cause, float(second)) for other in LINK_CAUSES}
+        view = engine.step(float(second), flags, []).view
+        standing = {alarm.row.id for alarm in view.alarms if alarm.row.id.startswith("link_")}
+    assert standing == {f"link_native_{cause.flag}"}

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from controller.core.commands import Command
 from controller.core.engine import Engine
 from controller.core.points import good
 from controller.northbound.dsx import Dsx
@@ -114,3 +115,15 @@ def test_a_bad_publisher_does_not_take_the_pod_down(loop, plan):
     assert 1 <= len(isolated) <= 3
     assert "pod_isolation_held" in {alarm.row.id for alarm in loop.view.alarms}
     assert loop.told[f"System/GenericPoint/{TAG}/system/alarm/pod_isolation_held"] == 2
+
+
+def test_a_rack_that_has_to_wait_for_another_writers_goes_after_it(loop):
+    """The guard refuses what comes too soon; its writer can't hear that, so the adapter asks again."""
+    loop.run(0.4, "NICO")
+    loop.say("NICO", "Rack/RackLiquidIsolationRequest", "rack_2/RackLiquidIsolationRequest", 1)
+    loop.run(1.8)
+    loop.commands.append(Command("x", "bms", "isolate", "rack_1", loop.now + 5))
+    loop.run(12.0, "NICO")
+    codes = [(o.principal, o.code) for o in loop.outcomes if o.code]
+    assert ("NICO", "rate") in codes
+    assert {"isolate_rack_1", "isolate_rack_2"} <= set(loop.view.acting)

@@ -143,6 +143,10 @@ def test_alarms_are_points_of_the_system(dsx, picture):
     said = values(dsx.messages(picture(now, alarms=(Alarm(row, AlarmState.UNACK, 80.0, now),)), now))
     assert said[f"System/GenericPoint/{TAG}/system/alarm/pod_flow_low"]["value"] == 2
     assert said[f"System/GenericPoint/{TAG}/system/alarms/critical"]["value"] == 1
+    hidden = Alarm(row, AlarmState.SUPPRESSED, 80.0, now, reason="pod.flow")
+    said = values(dsx.messages(picture(now + 1, suppressed=(hidden,)), now + 1))
+    assert said[f"System/GenericPoint/{TAG}/system/alarm/pod_flow_low"]["value"] == 6
+    assert said[f"System/GenericPoint/{TAG}/system/alarms/critical"]["value"] == 0
 
 
 def test_a_setpoint_needs_a_live_writer(dsx):
@@ -185,6 +189,21 @@ def test_what_cannot_be_believed_asks_nothing(dsx, message):
     beat(dsx, "MEPAI", T0)
     assert dsx.received(message, T0 + 1) == []
     assert dsx.pending(T0 + 10) == []
+
+
+def test_a_writer_whose_clock_is_wrong_is_told_so(dsx, picture):
+    settle(dsx, picture)
+
+    def reason(now):
+        return values(dsx.messages(picture(now), now)).get(f"System/GenericPoint/{TAG}/system/ai_control/reason")
+
+    texts = next(tag for tag in dsx.tags if tag.key == "ai_reason").metadata["stateText"]
+    expired = next(entry["value"] for entry in texts if entry["text"] == "expired")
+    now = T0 + 20
+    dsx.received(arrived(BEAT % ("MEPAI", "MEPAI"), now, wall(now), age_ms=61_000), now)
+    assert reason(now)["value"] == expired
+    beat(dsx, "MEPAI", now + 2)
+    assert reason(now + 2)["value"] == 0
 
 
 def test_a_flood_of_setpoints_is_one_a_second(dsx):
@@ -255,7 +274,7 @@ def test_isolation_dies_with_its_writer_and_nothing_opens_again(dsx):
     assert dsx.pending(T0 + 50) == []
 
 
-def test_racks_go_one_in_five_seconds_unless_their_own_detector_is_wet(dsx, picture):
+def test_racks_go_one_in_five_seconds_unless_their_own_detector_is_wet(dsx, picture, plan):
     beat(dsx, "NICO", T0)
     for rack in (1, 2, 3):
         dsx.received(arrived(ISOLATE % rack, T0, 1), T0)
@@ -265,7 +284,8 @@ def test_racks_go_one_in_five_seconds_unless_their_own_detector_is_wet(dsx, pict
         asked |= {command.target: now - T0 for command in dsx.pending(now)}
     assert asked["rack_2"] - asked["rack_1"] == pytest.approx(5.0, abs=0.21)
     assert asked["rack_3"] - asked["rack_2"] == pytest.approx(5.0, abs=0.21)
-    dsx.messages(picture(T0 + 25, acting=("leak_rack_4", "leak_rack_5")), T0 + 25)
+    wet = {rack.leak[0]: good(True, T0 + 25) for rack in plan.pod.racks if rack.name in ("rack_4", "rack_5")}
+    dsx.messages(picture(T0 + 25, wet), T0 + 25)
     beat(dsx, "NICO", T0 + 25)
     for rack in (4, 5):
         dsx.received(arrived(ISOLATE % rack, T0 + 25, 1), T0 + 25)

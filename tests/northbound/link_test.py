@@ -6,10 +6,13 @@ import asyncio
 import socket
 
 import pytest
+from aiomqtt import Client
 
 from controller.config.enclosure import LinkSettings
+from controller.northbound.heard import Heard
 from controller.northbound.link import BACK_OFF_S, Link
 from controller.northbound.publisher import Arrived, Message
+from controller.service import precise_loop
 
 
 class Said:
@@ -131,3 +134,27 @@ def test_nothing_is_queued_without_a_connection(picture):
     made._publisher.due = [Message("r/state", b"1")]
     made.scan(picture(1000.0), 1000.0)
     assert (made._queue, made.dropped) == ({}, 0)
+
+
+def test_no_socket_is_watched_that_has_closed_before_its_turn() -> None:
+    """aiomqtt asks for a watch by call_soon; the connection may be gone by then, and its number another's."""
+
+    async def main() -> None:
+        client = Client("localhost")
+        Heard().hook(client, lambda _: None)
+        loop, paho = asyncio.get_running_loop(), client._client
+        ours, theirs = socket.socketpair()
+        with theirs:
+            number = ours.fileno()
+            paho._sock = ours
+            paho.on_socket_register_write(paho, None, ours)
+            await asyncio.sleep(0)
+            assert loop.remove_writer(number)
+            paho.on_socket_register_write(paho, None, ours)
+            paho._sock = None
+            ours.close()
+            await asyncio.sleep(0)
+            assert not loop.remove_writer(number)
+
+    with asyncio.Runner(loop_factory=precise_loop) as runner:
+        runner.run(main())

@@ -216,6 +216,15 @@ def test_alarm_is_updated_and_emptied(native, picture):
     assert json.loads(messages["alarms"].payload)["total"] == 0
 
 
+def test_a_suppressed_alarm_has_a_record_and_is_no_standing_one(native, picture):
+    hidden = Alarm(ROW, AlarmState.SUPPRESSED, 81.0, T0, reason="pod.flow")
+    messages = native.messages(picture(T0, suppressed=(hidden,)), T0)
+    record, summary = body(messages, "alarm/pod_flow_low"), body(messages, "alarms")
+    assert (record["state"], record["state_no"], record["reason"]) == ("F", 6, "pod.flow")
+    assert (summary["total"], summary["unacked"], summary["state"]["F"]) == (0, 0, 1)
+    assert topics(native.messages(picture(T0 + 1), T0 + 1))["alarm/pod_flow_low"].payload == b""
+
+
 def test_alarm_summary(native, picture):
     alarms = (
         Alarm(ROW, AlarmState.ACKED, 81.0, T0 - 9),
