@@ -236,7 +236,7 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             watched=pod.protection.watched,
             epo=pod.protection.epo,
             level_ok=pod.tcs.level_ok,
-            feeds_lost=(row_point("feed_lost"),),
+            told_by=(row_point("feed_lost"), row_point("pumps_stopped")),
             links={link: f"{LINK_DEVICE}{link}" for link in pod.links},
             sources={
                 "supply_temp": pod.tcs.supply_temps,

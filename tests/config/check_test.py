@@ -74,7 +74,7 @@ def test_command_line_prints_the_plan() -> None:
     done = podkeeper("check", str(REFERENCE))
     assert done.returncode == 0, done.stderr
     assert re.search(r"^cooling +\S+ 19200 +4 ", done.stdout, re.MULTILINE)
-    assert re.search(r"^all +39 ", done.stdout, re.MULTILINE)
+    assert re.search(r"^all +40 ", done.stdout, re.MULTILINE)
     assert len(done.stdout.splitlines()) <= 60
     assert max(map(len, done.stdout.splitlines())) <= 140
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hil.trace import commit
 from tests.sim.owed import OWED, Owed, owed
-from tests.sim.runs import Outcome, Pod, shrunk, unaffected_by_the_wall_clock
+from tests.sim.runs import SCAN_S, Outcome, Pod, shrunk, unaffected_by_the_wall_clock
 from tests.sim.swarm import Swarm
 
 LOG = Path(__file__).parents[2] / "docs" / "simulation.md"
@@ -83,7 +83,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1, help="of the first run")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--scan", type=float, default=None, help="scan period in seconds, in place of the file's")
+    parser.add_argument("--scan", type=float, default=SCAN_S, help="scan period in seconds")
     parser.add_argument("--log", action="store_true", help="add a row to docs/simulation.md")
     parser.add_argument("--quiet", action="store_true", help="only runs with a violation, and the sums")
     given = parser.parse_args()
