@@ -160,24 +160,29 @@ def pod_points(pod: Pod) -> dict[str, Point]:
     points += [Point(DEVICE, name, Kind.FLAG, max_age_s=ever) for name in ("bypassed", "shed")]
     for rack in pod.racks:
         points += [Point(unit, "branch_heat", Kind.NUMBER, "%", deadband=1.0) for unit in branches_of(rack)]
+    points += _connection_points(pod)
+    return {point.id: point for point in points}
+
+
+def _connection_points(pod: Pod) -> list[Point]:
+    """Return what is told about buses, devices, the controller's own process and links; none of it grows old."""
+    ever = float("inf")
+    points: list[Point] = []
     for bus in sorted(set(pod.device_bus.values())):
-        points += [Point(bus, name, Kind.FLAG, max_age_s=float("inf")) for name in ("online", "lost")]
-        points += [
-            Point(bus, name, Kind.NUMBER, "{count}", max_age_s=float("inf"), deadband=100) for name in BUS_COUNTERS
-        ]
-        points += [Point(bus, "utilisation", Kind.NUMBER, "%", max_age_s=float("inf"), deadband=1.0)]
-    points += [Point(device, "comms", Kind.FLAG, max_age_s=float("inf")) for device in pod.device_bus]
-    points += [Point(device, "write_fault", Kind.FLAG, max_age_s=float("inf")) for device in written(pod)]
+        points += [Point(bus, name, Kind.FLAG, max_age_s=ever) for name in ("online", "lost")]
+        points += [Point(bus, name, Kind.NUMBER, "{count}", max_age_s=ever, deadband=100) for name in BUS_COUNTERS]
+        points += [Point(bus, "utilisation", Kind.NUMBER, "%", max_age_s=ever, deadband=1.0)]
+    points += [Point(device, "comms", Kind.FLAG, max_age_s=ever) for device in pod.device_bus]
+    points += [Point(device, "write_fault", Kind.FLAG, max_age_s=ever) for device in written(pod)]
     points += [Point("controller", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in CONTROLLER_NUMBERS]
     for link in pod.links:
         device = f"{LINK_DEVICE}{link}"
         names = ("connected", "outbox_failing", *(cause.flag for cause in LINK_CAUSES))
-        points += [Point(device, name, Kind.FLAG, max_age_s=float("inf")) for name in names]
+        points += [Point(device, name, Kind.FLAG, max_age_s=ever) for name in names]
         points += [
-            Point(device, name, Kind.NUMBER, "{count}", max_age_s=float("inf"), deadband=band)
-            for name, band in LINK_NUMBERS
+            Point(device, name, Kind.NUMBER, "{count}", max_age_s=ever, deadband=band) for name, band in LINK_NUMBERS
         ]
-    return {point.id: point for point in points}
+    return points
 
 
 def interlock_rows(pod: Pod) -> list[Row]:
