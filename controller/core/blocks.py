@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import NamedTuple
 
+ANCHOR = -1  # the anchor's place among the sensors of a vote
 REFILL = 0.25  # PX4's failsafe: a delay refills at a quarter of the rate at which it drains
 
 
@@ -270,11 +271,11 @@ class Vote:
 
     The median of three or more, the mean of two that agree, the safer of two that don't, the one. A sensor is
     ejected when it lies further than ``band`` from the median for ``eject_s`` (comings and goings add up), or has not
-    changed at all for ``frozen_s`` while each of the others moved about by more than ``moved``. It comes back once it
-    has held within ``band`` of the others, and alive, for ``readmit_s`` without a break. With fewer than three nobody
-    can be told to be wrong, unless there is an anchor: an estimate of another kind. While sensors lie further apart
-    than ``band``, the one nearest to it takes the median's place, so two that err together don't outvote the third.
-    Numbers are in the unit of the sensors.
+    changed at all for ``frozen_s`` while each of the others, and the anchor, moved about by more than ``moved``. It
+    comes back once it has held within ``band`` of the others, and alive, for ``readmit_s`` without a break. With fewer
+    than three nobody can be told to be wrong, unless there is an anchor: an estimate of another kind. While sensors lie
+    further apart than ``band``, the one nearest to it takes the median's place, so two that err together don't outvote
+    the third. Numbers are in the unit of the sensors.
     """
 
     count: int
@@ -293,9 +294,8 @@ class Vote:
         """Return the vote of ``values``, one for each sensor; None for one that can't be read now."""
         if len(values) != self.count:
             raise ValueError(f"a vote of {self.count} got {len(values)} values")
-        trusted = self._trusted(values, anchor)
         for place, channel in enumerate(self.channels):
-            self._judge(place, channel, values, now, trusted)
+            self._judge(place, channel, values, now, anchor)
         used = self._good(values)
         ejected = tuple(place for place, channel in enumerate(self.channels) if channel.ejected)
         return Voted(self._of([float(values[place] or 0.0) for place in used]), used, ejected)
@@ -308,7 +308,7 @@ class Vote:
         return min(known, key=lambda value: abs(value - anchor))
 
     def _judge(
-        self, place: int, channel: _Channel, values: Sequence[float | None], now: float, trusted: float | None
+        self, place: int, channel: _Channel, values: Sequence[float | None], now: float, anchor: float | None
     ) -> None:
         value = values[place]
         others = tuple(other for other in self._good(values) if other != place)
@@ -318,7 +318,9 @@ class Vote:
             channel.holds.step(False, now)
             channel.deviates.step(False, now)
             return
-        frozen = self._frozen(channel, value, dict(zip(others, rest, strict=True)), now)
+        beside = dict(zip(others, rest, strict=True)) | ({} if anchor is None else {ANCHOR: anchor})
+        frozen = self._frozen(channel, value, beside, now)
+        trusted = self._trusted(values, anchor)
         apart = abs(value - (median([*rest, value]) if trusted is None else trusted)) > self.band
         enough = len(rest) >= (2 if trusted is None else 1)
         if channel.ejected:

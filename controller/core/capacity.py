@@ -146,12 +146,18 @@ def loop_seconds(cooling: Cooling, supply_c: float, trip_c: float, heat_kw: floa
     return SECONDS_MAX if warming <= 0 else min(SECONDS_MAX, (trip_c - supply_c) / warming)
 
 
-def exchanger_kw(exchanger: Exchanger, flow_lpm: float, share: float, supply_max_c: float, water_c: float) -> float:
-    """Return the heat that leaves the loop by ``share`` of the design water with the supply at ``supply_max_c``."""
+def exchanger_kw(
+    exchanger: Exchanger, flow_lpm: float, share: float, supply_max_c: float, hot_max_c: float, water_c: float
+) -> float:
+    """Return the heat that leaves the loop by ``share`` of the design water with the supply at ``supply_max_c``.
+
+    Args:
+        hot_max_c: coolant never comes back warmer, however little of it flows.
+    """
     flow = max(flow_lpm, FLOW_LEAST * exchanger.coolant_lpm)
     per_k = exchanger.heat_kw(flow, 1.0, share, 0.0)  # for each kelvin between inlet and water
-    through = coolant_kw(flow, 1.0)
-    return max(0.0, per_k * (supply_max_c - water_c) / (1 - min(per_k / through, 0.999)))
+    over_k = (supply_max_c - water_c) / (1 - min(per_k / coolant_kw(flow, 1.0), 0.999))
+    return max(0.0, per_k * min(over_k, hot_max_c - water_c))
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,7 +175,7 @@ class Headroom:
             share, cause = water_share, f"{self.pod.tcs.valve} can't be moved"
             if not image.flag(f"{self.pod.tcs.valve}.no_effect", otherwise=False):  # it is known where it stands
                 warmest = max(warmest, self.pod.tcs.supply_temp_high_c)
-        heat = exchanger_kw(self._exchanger, possible, share, warmest, water)
+        heat = exchanger_kw(self._exchanger, possible, share, warmest, self.pod.cooling.chip_limit_c, water)
         return Limit(cause, heat / (self.pod.tcs.liquid_share_pct / 100))
 
     def _by_reserve(self, image: Image, seen: Seen, chillers: Sequence[RunSequence], now: float) -> Limit:

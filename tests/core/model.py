@@ -60,6 +60,7 @@ class PodModel:
     plan: Plan
     values: dict[str, Value] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
+    overrides: dict[str, Value] = field(default_factory=dict)  # what points show whatever the pod does
     stuck: set[str] = field(default_factory=set)  # machines that do not run whatever they are told
     commanded: dict[str, tuple[bool, float]] = field(default_factory=dict)
     chiller_delay_s: float = 5.0
@@ -125,6 +126,7 @@ class PodModel:
         flow = float(self.values[pod.tcs.flow])
         rise = total * pod.tcs.liquid_share_pct / 100 / coolant_kw(flow, 1.0) if flow else 0.0
         self.values |= {point: 24.0 + rise for point in pod.tcs.return_temps if point in self.values}
+        self.values |= self.overrides
         poll = round(self.now / SCAN_S) % POLL_SCANS == 0
         for name, value in self.values.items():
             known = self.inbox.get(name)

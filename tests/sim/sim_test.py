@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from controller.core.engine import Engine
+from tests.sim import mutants
 from tests.sim.invariants import EACH, END
 from tests.sim.owed import OWED, owed
 from tests.sim.runs import Outcome, Pod, shrunk
@@ -97,3 +98,13 @@ def test_every_invariant_of_the_list_is_watched() -> None:
     assert set(EACH) == set(range(1, 17))
     assert set(END) <= set(EACH)
     assert all(entry.invariant in EACH and entry.missing for entry in OWED)
+
+
+def test_every_planted_bug_finds_its_place(tmp_path) -> None:
+    found = mutants.every()
+    assert len(found) == 40
+    assert len({mutant.id for mutant in found}) == 40
+    for mutant in found:
+        text = (mutants.ROOT / "controller" / "core" / mutant.file).read_text()
+        assert text.count(mutant.find) == 1, mutant.id
+        compile(text.replace(mutant.find, mutant.put), mutant.file, "exec")
