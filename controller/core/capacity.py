@@ -75,12 +75,12 @@ def possible_flow_lpm(flow_lpm: float | None, speeds_pct: Sequence[float], most_
     Args:
         flow_lpm: as measured.
         speeds_pct: of the pumps that are proven.
-        most_lpm: no more is ever asked.
+        most_lpm: no more is ever asked, and none is counted on: a permit must not rise by the pumps it has sped up.
     """
     speed = sum(speeds_pct) / len(speeds_pct) if speeds_pct else 0.0
     if flow_lpm is None or speed < SPEED_LEAST_PCT:
         return flow_lpm
-    return max(flow_lpm, min(most_lpm, flow_lpm * 100 / speed))
+    return min(most_lpm, flow_lpm * 100 / speed)
 
 
 @dataclass(frozen=True, slots=True)

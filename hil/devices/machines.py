@@ -137,11 +137,14 @@ class Positioner(Behaviour):
         if name == "position_cmd" and isinstance(value, float | int):
             self.valve.command = value / 100
 
+    def _away(self) -> bool:
+        return abs(self.valve.command - self.valve.position) > AT_REFERENCE
+
     def values(self) -> Mapping[str, Value]:
         flow, inlet, outlet = self.flow_lpm(), self.inlet_c(), self.outlet_c()
         return {
             "position": 100 * self.valve.feedback,
-            "fault": self.valve.jammed and abs(self.valve.command - self.valve.feedback) > AT_REFERENCE,
+            "fault": self.valve.jammed and not self.valve.lying and self._away(),
             "flow": flow,
             "relative_flow": 100 * flow / self.nominal_lpm,
             "remote_temp": outlet,

@@ -74,7 +74,7 @@ def test_an_estimate_that_has_begun_nowhere_stands_at_its_steady_state() -> None
         (50.0, [10.0, 20.0], 50.0),
         (585.0, [50.0, 50.0], 1170.0),
         (1300.0, [78.25] * 3, 1404.0),
-        (1500.0, [100.0], 1500.0),
+        (1500.0, [100.0], 1404.0),
     ],
 )
 def test_flow_at_full_speed(flow: float | None, speeds: list[float], expected: float | None) -> None:
