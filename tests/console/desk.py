@@ -27,6 +27,9 @@ NUMBERS: Mapping[str, float] = {
     "position": 100.0,
     "position_cmd": 100.0,
     "power": 60.0,
+    "soc": 80.0,
+    "fws_flow": 1600.0,
+    "reservoir_level": 90.0,
 }
 
 
