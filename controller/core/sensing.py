@@ -28,8 +28,8 @@ ROLES = ("supply_temp", "return_temp", "fws_supply_temp")
 class FlowJudge:
     """The main's flow meter against the racks' own meters and the pumps' curve.
 
-    The meter is believed while either of the others speaks for it. Else what the others agree on counts, and where they
-    don't agree either, the lowest.
+    The meter is believed while either of the others speaks for it. Else what the others agree on counts at once, and
+    where they don't agree either, after a while the lowest.
     """
 
     design_lpm: float
@@ -40,11 +40,10 @@ class FlowJudge:
         others = [value for value in (racks, curve) if value is not None]
         near = FLOW_APART * self.design_lpm
         lonely = len(others) == 2 and all(abs(meter - other) > near for other in others)
-        if not self.suspect.step(lonely, now):
-            return meter, False
-        if racks is not None and curve is not None and abs(racks - curve) <= near:
-            return racks, True
-        return min([meter, *others]), True
+        wrong = self.suspect.step(lonely, now)
+        if lonely and max(others) - min(others) <= near:
+            return others[0], wrong
+        return (min([meter, *others]), True) if wrong else (meter, False)
 
 
 class Sensing:
