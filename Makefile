@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: venv demo report hil hil-all test check docs sim bench conform lock clean
+.PHONY: venv demo report hil hil-all test check docs sim mutants bench conform lock clean
 
 venv: $(STAMP)
 
@@ -70,6 +70,11 @@ conform: $(STAMP)
 # make sim SEED=17 RUNS=1               one run again, to the bit
 sim: $(STAMP)
 	$(BIN)/python -m tests.sim --runs $(or $(RUNS),20) --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) $(if $(LOG),--log)
+
+# make mutants                          who finds each of 40 bugs planted on purpose; an hour
+# make mutants ONLY=gate-does-not-ramp  one of them
+mutants: $(STAMP)
+	$(BIN)/python -m tests.sim.mutants $(ONLY)
 
 # Needs pip-tools; run it by hand after changing the dependencies in pyproject.toml.
 lock:

@@ -71,6 +71,7 @@ class VirtualStage(Stage):
         self._writers = {p.point.id: d.bus for d in plan.devices for p in d.points}
         for emulator in self.emulators.values():
             set_clock(emulator, _bus_clock(self, emulator.plan.bus))
+            emulator.clock = lambda: self.now  # the plant stands still within a scan
         self.engine: Engine | None = None
         self.saved: dict[str, Any] = {}
         self.boots = 0

@@ -90,6 +90,10 @@ class VirtualBus:
     def advance(self, start: float, end: float) -> None:
         """Do what falls due before ``end``; an exchange that begins before may end after it."""
         self.at = max(self.at, start)
+        if self.at >= end:
+            return
+        self._report()
+        self._writes_expire()
         while self.at < end:
             try:
                 self._link()
@@ -114,8 +118,6 @@ class VirtualBus:
 
     def _work(self, end: float) -> float:
         """Make one exchange, or return when the next one may be made."""
-        self._report()
-        self._writes_expire()
         order = self._writes.next(self.at)
         if order is not None:
             self._write(order)
@@ -131,11 +133,12 @@ class VirtualBus:
         now, release, earliest = self.at, self.at + FAR_S, float("inf")
         for unit in self._units.values():
             for due in unit.candidates(self._probe_at):
-                if due.at > now:
-                    if due.at < release:
-                        release = due.at
-                elif due.deadline < earliest - TIE_S:
-                    best, earliest = due, due.deadline
+                at = due.at
+                if at > now:
+                    if at < release:
+                        release = at
+                elif (deadline := due.deadline) < earliest - TIE_S:
+                    best, earliest = due, deadline
         return best, release
 
     def _read(self, due: Due) -> None:
@@ -160,6 +163,9 @@ class VirtualBus:
             readings = [(plan.point.id, decode(plan.row, _own(plan, due, words), at)) for plan in span.points]
         self._seen[key] = _Seen(words, readings)
         self._inbox.update(readings)
+        if not self._writes.doubting:
+            self._answered(unit)
+            return
         for plan in span.points:
             if self._writes.in_doubt(plan.point.id):
                 self._compare(unit, plan, _own(plan, due, words), started)
@@ -296,7 +302,9 @@ class VirtualBus:
         return self._transact(unit, frames.read(unit.device.unit, table, address, 1), table, address, 1)[0]
 
     def _writes_expire(self) -> None:
-        self.counters["writes expired"] += len(self._writes.expire(self.at))
+        late = self._writes.expire(self.at)
+        if late:
+            self.counters["writes expired"] += len(late)
 
     def _tell_faults(self, unit: Unit) -> None:
         faults = self._writes.faults(plan.point.id for plan in unit.device.points if plan.row.access != "r")

@@ -17,7 +17,7 @@ class Equipment:
     """What the standard alarms are about: devices by class and bus, and the points that stand for a role.
 
     ``sources`` names the points that each derived point of the pod is worked out from; ``links`` the pseudo-device of
-    each link; ``feeds_lost`` tells that a feed is dead, with the machines on it.
+    each link; ``told_by`` tells of many pumps at once: a dead feed, a dip.
     """
 
     device_bus: Mapping[str, str]
@@ -32,7 +32,7 @@ class Equipment:
     level_ok: str
     sources: Mapping[str, Sequence[str]]
     links: Mapping[str, str] = field(default_factory=dict)
-    feeds_lost: tuple[str, ...] = ()
+    told_by: tuple[str, ...] = ()
 
     def causes(self, derived: str) -> tuple[str, ...]:
         """Return the points that explain why ``derived`` is not known: the loss of a bus it hangs on."""
@@ -197,7 +197,7 @@ def _equipment_rows(equipment: Equipment) -> Iterable[AlarmRow]:
             f"{pump}_failed", f"{pump}.failed", "on", f"{pump} failed", "high",
             "The other pumps take over; there is one spare less.",
             "Check the drive and its supply; reset when repaired.", on_delay_s=0.6,
-            unless=(f"{pump}.fault", *equipment.feeds_lost), group="cooling",
+            unless=(f"{pump}.fault", *equipment.told_by), group="cooling",
         )  # fmt: skip
     for point in equipment.leaks:
         name = point.replace(".", "_")

@@ -17,7 +17,7 @@ from controller.core.dewpoint import DewLead
 from controller.core.duty import Duty, saved_hours
 from controller.core.evidence import Machines
 from controller.core.hunting import Hunting
-from controller.core.image import Image, freeze
+from controller.core.image import Freezer, Image
 from controller.core.interlocks import Bypass, Denial, Gate, Permits, Write
 from controller.core.permissives import VALVE_OPEN_PCT, Racks, permits
 from controller.core.pod import Pod, alarm_rows, outputs, pod_points
@@ -88,6 +88,7 @@ class Engine:
         self.wall_offset_s = wall_offset_s
         self.pod = pod
         self.points = {**pod.points, **pod_points(pod)}
+        self.freezer = Freezer(self.points)
         self.modes = modes.Modes(now, str(saved.get("mode", "")))
         self.was_starting = str(saved.get("mode", "")).startswith("STARTUP")
         self.alarms = alarms.Alarms(alarm_rows(pod), boot)
@@ -123,7 +124,7 @@ class Engine:
 
     def step(self, now: float, inbox: Mapping[str, Reading], commands: Sequence[Command] = ()) -> Effects:
         """Run one scan at monotonic ``now`` on the newest readings in ``inbox``."""
-        image = freeze(inbox, self.points, now)  # 1
+        image = self.freezer.freeze(inbox, now)  # 1
         for machine in self.machines:
             machine.observe(image, now)
         verdict = self.authority.judge(commands, self._scene(image, now), self.alarms)  # 2

@@ -170,6 +170,8 @@ def _pump_rows(limits: Protection, parts: Parts) -> Iterable[Row]:
     yield Row(
         "pumps_stopped", "no TCS pump runs", 0.4, trip=False, fault=fault, tier=LIMIT,
         actions=does("pumps_restart", "pumps_full", Action("cap", limits.flow_cap_to_pct)), clear_s=2.0, group=group,
+        consequence="Chips throttle within seconds; IT power is capped and all pumps are told to run.",
+        remedy="Check the supply of the pumps' drives.",
     )  # fmt: skip
     yield Row(
         "pumps_lost", "all TCS pumps stopped", limits.pumps_lost_s, trip=True, fault=fault,

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from math import inf
 
-from controller.core.points import NEVER_READ, Point, Quality, Reading, Value
+from controller.core.points import NEVER_READ, USABLE, Point, Quality, Reading, Value
+
+LOOK_S = 2.0  # how long a reading may be watched that has become good and fresh meanwhile
+ROUNDING_S = 1e-6  # far below a scan; sums of seconds are not exact
 
 
 class Image:
@@ -26,23 +30,24 @@ class Image:
         return self._readings.get(point, NEVER_READ)
 
     def usable(self, point: str) -> bool:
-        return self.reading(point).usable
+        return self._readings.get(point, NEVER_READ).quality in USABLE
 
     def value(self, point: str, *, otherwise: Value | None) -> Value | None:
-        reading = self.reading(point)
-        return reading.value if reading.usable else otherwise
+        reading = self._readings.get(point, NEVER_READ)
+        return reading.value if reading.quality in USABLE else otherwise
 
     def number(self, point: str, *, otherwise: float | None) -> float | None:
         """Return the value in the point's unit, or ``otherwise`` when it can't be trusted."""
-        reading = self.reading(point)
-        if not reading.usable or reading.value is None or isinstance(reading.value, str):
+        reading = self._readings.get(point, NEVER_READ)
+        value = reading.value
+        if reading.quality not in USABLE or value is None or isinstance(value, str):
             return otherwise
-        return float(reading.value)
+        return float(value)
 
     def flag(self, point: str, *, otherwise: bool) -> bool:
         """Return the flag, or ``otherwise`` when it can't be trusted."""
-        reading = self.reading(point)
-        return bool(reading.value) if reading.usable else otherwise
+        reading = self._readings.get(point, NEVER_READ)
+        return bool(reading.value) if reading.quality in USABLE else otherwise
 
     def numbers(self, points: Iterable[str]) -> list[float]:
         """Return the usable values among ``points``, in their order."""
@@ -56,21 +61,50 @@ class Image:
         return self._readings.items()
 
 
-def freeze(inbox: Mapping[str, Reading], points: Mapping[str, Point], now: float) -> Image:
-    """Return the image of ``inbox`` at ``now``: every configured point has a reading, too old ones are STALE.
+class Freezer:
+    """Makes the images of one pod, scan after scan: every configured point has a reading, too old ones are STALE.
 
-    Args:
-        inbox: newest reading of each point that was ever read.
-        points: every configured point by id.
-        now: monotonic seconds.
+    A reading gives way to newer ones only, so none can be too old before the oldest good one is: ages are looked at
+    then, and in between only those of readings that were not good and fresh.
     """
-    readings: dict[str, Reading] = {}
-    for name, point in points.items():
-        if not point.readable:
-            continue
-        reading = inbox.get(name, NEVER_READ)
-        age = now - reading.at
-        if reading.quality is Quality.GOOD and age > point.max_age_s:
-            reading = Reading(reading.value, Quality.STALE, reading.at, f"no answer for {age:.1f} s")
-        readings[name] = reading
-    return Image(readings, now)
+
+    def __init__(self, points: Mapping[str, Point]) -> None:
+        """Take every configured point by id; those that can't be read have no reading."""
+        self._max_age_s = {name: point.max_age_s for name, point in points.items() if point.readable}
+        self._unread = list(self._max_age_s)
+        self._watched: list[str] = []
+        self._look_at = -inf
+
+    def freeze(self, inbox: Mapping[str, Reading], now: float) -> Image:
+        """Return the image of ``inbox`` at monotonic ``now``; ``inbox`` holds the newest reading of each point."""
+        limits, readings = self._max_age_s, dict(inbox)  # a copy as a whole: most readings are those of before
+        for name in self._unread:
+            readings.setdefault(name, NEVER_READ)
+        if len(readings) != len(limits):
+            readings = {name: inbox.get(name, NEVER_READ) for name in limits}
+        if now >= self._look_at:
+            self._look(readings, now)
+        for name in self._watched:
+            reading = readings[name]
+            age = now - reading.at
+            if reading.quality is Quality.GOOD and age > limits[name]:
+                readings[name] = Reading(reading.value, Quality.STALE, reading.at, f"no answer for {age:.1f} s")
+        return Image(readings, now)
+
+    def _look(self, readings: Mapping[str, Reading], now: float) -> None:
+        """Find what is not good and fresh, and when the first of the rest will be too old."""
+        self._watched.clear()
+        self._unread = [name for name, reading in readings.items() if reading is NEVER_READ]
+        look_at = inf
+        for name, reading in readings.items():
+            too_old_at = reading.at + self._max_age_s[name] - ROUNDING_S
+            if reading.quality is not Quality.GOOD or now >= too_old_at:
+                self._watched.append(name)
+            elif too_old_at < look_at:
+                look_at = too_old_at
+        self._look_at = min(look_at, now + LOOK_S) if self._watched else look_at
+
+
+def freeze(inbox: Mapping[str, Reading], points: Mapping[str, Point], now: float) -> Image:
+    """Return one image; ``Freezer`` makes many."""
+    return Freezer(points).freeze(inbox, now)

@@ -157,7 +157,7 @@ def pod_points(pod: Pod) -> dict[str, Point]:
     points += [Point(machine, "duty_hours", Kind.NUMBER, "h", deadband=0.1) for machine in machines]
     ever = float("inf")
     points += [Point(DEVICE, r.id, Kind.FLAG, max_age_s=ever, description=r.cause) for r in interlock_rows(pod)]
-    points += [Point(DEVICE, "bypassed", Kind.FLAG, max_age_s=ever)]
+    points += [Point(DEVICE, name, Kind.FLAG, max_age_s=ever) for name in ("bypassed", "shed")]
     for rack in pod.racks:
         points += [Point(unit, "branch_heat", Kind.NUMBER, "%", deadband=1.0) for unit in branches_of(rack)]
     points += _connection_points(pod)
@@ -241,7 +241,7 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             watched=pod.protection.watched,
             epo=pod.protection.epo,
             level_ok=pod.tcs.level_ok,
-            feeds_lost=(row_point("feed_lost"),),
+            told_by=(row_point("feed_lost"), row_point("pumps_stopped")),
             links={link: f"{LINK_DEVICE}{link}" for link in pod.links},
             sources={
                 "supply_temp": pod.tcs.supply_temps,
@@ -314,7 +314,7 @@ def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
             f"{name}_shed", f"{name}.shed", "on", f"{name} was put off: IT did not follow the power cap", "high",
             "Its jobs are lost; it comes back by itself when full power is allowed again.",
             "Find out why the cluster manager did not follow; clear what limits the cooling.",
-            unless=(row_point("air_high"), row_point("battery_reserve")),
+            unless=(row_point("shed"),),
         )  # fmt: skip
         yield AlarmRow(
             f"{name}_flow_wrong", f"{name}.flow_wrong", "on", f"The flow meter of {name} can't be right", "medium",

@@ -18,6 +18,9 @@ class Quality(Enum):
     FORCED = "forced"
 
 
+USABLE = (Quality.GOOD, Quality.FORCED)
+
+
 class Kind(Enum):
     """What the value of a point is in Python."""
 
@@ -81,7 +84,7 @@ class Reading:
 
     @property
     def usable(self) -> bool:
-        return self.quality is Quality.GOOD or self.quality is Quality.FORCED
+        return self.quality in USABLE
 
 
 def good(value: Value, at: float) -> Reading:

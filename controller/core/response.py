@@ -14,6 +14,7 @@ from controller.core.power import Rack
 
 BRANCH_TARGET_SHARE = 0.9  # of a branch's rating: what a capped rack may take through it
 HOUR_S = 3600.0
+BACK_S = 120.0  # from the end of shedding until the last rack is energised again
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,10 @@ class Shedding:
     def off(self) -> set[str]:
         shed = self.tiers[: self.level]
         return {rack.name for rack in self.racks if rack.shed_tier in shed}
+
+    def at_work(self, now: float) -> bool:
+        """Return whether tiers are off, or the last of them came back so lately that its racks may be off still."""
+        return bool(self.level) or now - self.moved_at < BACK_S
 
     def reset(self) -> None:
         """Forget the tries, on the operator's order."""

@@ -54,10 +54,10 @@ class Shield:
     def told(self, at: float) -> dict[str, Reading]:
         """Return a flag for each row, made anew when one has changed, and the figures behind them."""
         interlocks = self.interlocks
-        acting = (*interlocks.acting, *interlocks.bypasses)
+        acting = (*interlocks.acting, *interlocks.bypasses, *(("shed",) if self.shedding.at_work(at) else ()))
         if acting != self._told_of or not self._told:
             flags = {row.id: row.id in acting for row in interlocks.rows}
-            flags["bypassed"] = bool(interlocks.bypasses)
+            flags |= {"bypassed": bool(interlocks.bypasses), "shed": "shed" in acting}
             self._told = {row_point(name): good(flag, at) for name, flag in flags.items()}
             isolated = {row.rack for row in interlocks.acting_rows if row.id in self._asked}
             self._told["pod.racks_isolated"] = good(float(len(isolated)), at)

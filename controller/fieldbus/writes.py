@@ -90,6 +90,8 @@ class Writes:
 
     def expire(self, now: float) -> list[Order]:
         """Give up the writes that have become too old, and return them; a sequence under way is gone through with."""
+        if not self._open:
+            return []
         late = [order for order in self._open.values() if now > order.expires and order.steps is None]
         for order in late:
             self._end(order, Fate.EXPIRED, order.why or f"not made within {LIFE_S:g} s", now)
@@ -97,6 +99,8 @@ class Writes:
 
     def next(self, now: float) -> Order | None:
         """Return the write to make now: safety first, then the oldest."""
+        if not self._open:
+            return None
         ready = (order for order in self._open.values() if order.not_before <= now)
         return min(ready, key=lambda order: (not order.write.safety, order.at), default=None)
 
@@ -128,6 +132,11 @@ class Writes:
 
     def refused(self, order: Order, why: str, now: float) -> None:
         self._end(order, Fate.REFUSED, why, now)
+
+    @property
+    def doubting(self) -> bool:
+        """Whether any register was written and has not been seen to agree yet."""
+        return bool(self._doubted)
 
     def in_doubt(self, point: str) -> bool:
         """Return whether the register of ``point`` was written and has not been seen to agree yet."""

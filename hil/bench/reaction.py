@@ -150,6 +150,7 @@ class _Pod:
     def __init__(self, stage: RealStage) -> None:
         self.stage, self.bench = stage, stage.bench
         self._awaited: tuple[str, Value] = ("", False)
+        self._read: list[float] | None = None  # when the awaited input was read; a write before that is no answer to it
         self._arrived: asyncio.Future[float] | None = None
         self._outlets = [list(rack.outlets) for rack in stage.plant.racks]
         self._drives: tuple[Any, ...] = (
@@ -162,6 +163,8 @@ class _Pod:
 
     def _written(self, point: str, value: Value | None) -> None:
         pattern, wanted = self._awaited
+        if self._read == []:
+            return
         if self._arrived is not None and not self._arrived.done() and value == wanted and fnmatchcase(point, pattern):
             self._arrived.set_result(time.monotonic() - self._own_s(point))
 
@@ -211,10 +214,12 @@ class _Pod:
             return words
 
         emulator.read = read  # type: ignore[method-assign]
+        self._read = found
         try:
             yield found
         finally:
             emulator.read = plain  # type: ignore[method-assign]
+            self._read = None
 
     async def mended(self) -> None:
         """End the controller, heal everything, and let all run as before."""

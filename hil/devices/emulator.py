@@ -110,6 +110,7 @@ class Emulator:
         self._lay_out_scales()
         self._fill_holes()
         self._shown: dict[str, Value] = {}  # what the behaviour's points were when they were last laid down
+        self._names: set[str] = set()  # of the points that the behaviour gave last
         self._order: tuple[str, ...] = ()
         self._sharers = self._flags_in_words()
         self._spoilt: dict[str, tuple[str, list[int]]] = {}
@@ -217,18 +218,19 @@ class Emulator:
 
     def _show(self, values: Mapping[str, Value]) -> None:
         """Lay down what has changed; flags after the whole words that they share."""
-        if len(values) != len(self._order) or any(name not in values for name in self._order):
-            self._order = tuple(sorted(values, key=self._is_flag))
+        if values.keys() != self._names:
+            self._names = set(values)
+            self._order = tuple(sorted((name for name in values if name in self.rows), key=self._is_flag))
         shown, again = self._shown, set[str]()
         for name in self._order:
             value = values[name]
-            if name in self.rows and (name not in shown or shown[name] != value or name in again):
+            if name not in shown or shown[name] != value or name in again:
                 self._put(name, value)
                 shown[name] = value
                 again.update(self._sharers.get(name, ()))
 
     def _is_flag(self, name: str) -> bool:
-        return name in self.rows and self.rows[name].kind is Kind.FLAG
+        return self.rows[name].kind is Kind.FLAG
 
     def _flags_in_words(self) -> dict[str, list[str]]:
         """Return, for each whole register, the flags that are bits of it and must be laid down after it."""

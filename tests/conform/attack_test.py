@@ -31,6 +31,7 @@ REFERENCE = ROOT / "profiles" / "enclosures" / "reference-pod.toml"
 MEGABYTE, MANY = 1 << 20, 60
 LIMITS = OutboxLimits(max_mib=8, max_age_h=1, every_s=0, drain_per_s=500)
 STARTS, LEAST = 3, 40
+BULK = 600
 HANGS_S = 0.3
 pytestmark = [pytest.mark.peer, needs_mosquitto]
 
@@ -103,11 +104,11 @@ async def test_a_subscriber_that_never_reads_holds_up_nobody(broker, plan):
         async with running(pod):
             await quiet(pod)
             before = len(ear.heard)
-            for number in range(3000):
+            for number in range(BULK):
                 pod.link.offer([Message(f"{TOPICS}/bulk", b"%d" % number + b" " * 1000, retain=False)])
                 if number % 50 == 0:
                     await asyncio.sleep(0.01)
-            await until(lambda: sum(topic.endswith("/bulk") for topic, _ in ear.heard[before:]) == 3000, 60)
+            await until(lambda: sum(topic.endswith("/bulk") for topic, _ in ear.heard[before:]) == BULK, 60)
             assert pod.link.connected
             assert pod.link.dropped == 0
 

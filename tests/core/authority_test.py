@@ -140,7 +140,7 @@ def test_a_start_that_fails_says_why() -> None:
     assert "level" in desk.last(start).message
 
 
-@pytest.mark.parametrize("operation", ["reset", "maintain", "release", "lock", "unlock"])
+@pytest.mark.parametrize("operation", ["reset", "maintain", "release", "lock", "unlock", "bypass", "unbypass"])
 def test_what_needs_a_person_at_the_pod_is_refused_from_outside(desk: Desk, operation: str) -> None:
     assert desk.last(desk.ask(operation)).code == "forbidden"
 
@@ -158,6 +158,29 @@ def test_isolation_takes_power_first_and_water_after(desk: Desk) -> None:
     others = {outlet for other in desk.rig.model.plan.pod.racks if other is not rack for outlet in other.outlets}
     assert not [point for _, point, value in log if point in others and value is False]
     assert "pod_racks_isolated" in desk.rig.alarms()
+
+
+def test_power_asked_off_leaves_the_valve_open(desk: Desk) -> None:
+    rack = desk.rig.model.plan.pod.racks[4]
+    name = desk.ask("isolate_power", rack.name)
+    desk.run(20)
+    assert desk.states(name) == ["accepted", "confirmed"]
+    assert not any(desk.rig.model.values[outlet] for outlet in rack.outlets)
+    assert desk.rig.model.values[f"{rack.valve}.position_cmd"] == 100.0
+    assert "pod_racks_isolated" in desk.rig.alarms()
+
+
+def test_a_bypass_is_the_persons_at_the_pod_and_stands_as_an_alarm(desk: Desk) -> None:
+    name = desk.ask("bypass", "air_warm", by="console:anna", ttl_s=60.0, reason="sensor is being moved")
+    assert desk.last(name).accepted
+    desk.run(2)
+    assert "bypassed" in desk.rig.alarms()
+    assert desk.rig.effects[-1].view.bypasses["air_warm"].reason == "sensor is being moved"
+    assert desk.last(desk.ask("bypass", "flow_lost", by="console:anna", reason="x")).code == "interlock"
+    assert desk.last(desk.ask("unbypass", "air_warm", by="console:anna")).accepted
+    assert desk.last(desk.ask("unbypass", "air_warm", by="console:anna")).code == "unknown_target"
+    desk.run(2)
+    assert not desk.rig.effects[-1].view.bypasses
 
 
 def test_only_a_reset_at_the_pod_brings_a_rack_back(desk: Desk) -> None:

@@ -78,6 +78,37 @@ def test_take_over_starts_from_where_the_pump_stands() -> None:
     assert second.value == pytest.approx(64.0)
 
 
+def last_of(tested: Gate, target: float, start: float, *, urgent: bool) -> float:
+    """Return what is written last in two seconds of one demand, from 50 %."""
+    last = 50.0
+    for tenth in range(21):
+        now = start + tenth / 10
+        for write in tested.step([Demand(SPEED, target, "test", urgent=urgent)], FREE, image(now, speed=50.0), now)[0]:
+            last = float(write.value)
+    return last
+
+
+def test_an_urgent_demand_rises_as_fast_as_the_drive_may_and_falls_no_faster() -> None:
+    def tested() -> Gate:
+        return Gate([Output(SPEED, 0.0, 100.0, 8.0, 2.0, feedback="pump_1.speed", urgent_per_s=20.0)], POINTS, 2.0)
+
+    assert last_of(tested(), 100.0, 0.0, urgent=False) == pytest.approx(66.0)
+    assert last_of(tested(), 100.0, 0.0, urgent=True) == pytest.approx(90.0)
+    assert last_of(tested(), 0.0, 0.0, urgent=True) == pytest.approx(46.0)
+
+
+def test_soon_after_a_take_over_only_what_is_urgent_moves_fast() -> None:
+    def tested() -> Gate:
+        fresh = Gate([Output(SPEED, 0.0, 100.0, 8.0, 8.0, feedback="pump_1.speed", urgent_per_s=20.0)], POINTS, 2.0)
+        fresh.gentle_until = 10.0
+        return fresh
+
+    assert last_of(tested(), 100.0, 0.0, urgent=False) == pytest.approx(60.0)
+    assert last_of(tested(), 0.0, 0.0, urgent=False) == pytest.approx(40.0)
+    assert last_of(tested(), 100.0, 0.0, urgent=True) == pytest.approx(90.0)
+    assert last_of(tested(), 100.0, 10.0, urgent=False) == pytest.approx(66.0)
+
+
 def test_a_large_move_does_not_wait() -> None:
     tested = Gate([Output(SPEED, 0.0, 100.0, pace_s=0.5)], POINTS, refresh_s=2.0)
     ask(tested, 0.0, (SPEED, 40.0), speed=40.0)

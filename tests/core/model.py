@@ -23,7 +23,6 @@ REFERENCE = Path(__file__).parent.parent.parent / "profiles/enclosures/reference
 SCAN_S = 0.2
 POLL_SCANS = 5  # unchanged values are seen once a second
 RUN_DELAY_S = 1.0
-VALVE_PCT_PER_S = 100 / 30
 RACK_KW = 78.0
 PUMP_KW = 7.0  # of one pump at full speed
 
@@ -121,9 +120,6 @@ class PodModel:
             self.values |= dict.fromkeys(rack.power, share)
             self.values[f"{rack.valve}.position"] = float(self.values[f"{rack.valve}.position_cmd"])
             self.values |= dict.fromkeys(rack.flow, float(self.values[pod.tcs.flow]) / len(pod.racks))
-        valve, travel = pod.tcs.valve, VALVE_PCT_PER_S * SCAN_S
-        stands, sent = float(self.values[f"{valve}.position"]), float(self.values[f"{valve}.position_cmd"])
-        self.values[f"{valve}.position"] = stands + min(travel, max(-travel, sent - stands))
         total = sum(float(self.values[point]) for rack in pod.racks for point in rack.power)
         self.values |= dict.fromkeys(pod.power.feeds, total / len(pod.power.feeds))
         self.values[f"{pod.tcs.valve}.position"] = float(self.values[f"{pod.tcs.valve}.position_cmd"])

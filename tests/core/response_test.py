@@ -109,6 +109,8 @@ def test_tiers_go_off_one_by_one_and_come_back_in_reverse() -> None:
     assert shed.step(False, 160.0) == TIER_3 | TIER_2
     assert shed.step(False, 220.0) == TIER_3
     assert shed.step(False, 280.0) == set()
+    assert shed.at_work(399.0)
+    assert not shed.at_work(401.0)
 
 
 def test_coming_back_is_tried_so_often_in_an_hour() -> None:

@@ -19,6 +19,7 @@ T0, WALL_MS = 1000.0, 1_780_000_000_000
 TAG = "factory/reference-pod"
 SETPOINT = f"BMS/v1/MEPAI/Value/CDU/LiquidTemperatureSpRequest/{TAG}/cdu/supply_temp_sp_request"
 ISOLATE = f"BMS/v1/NICO/Value/Rack/RackLiquidIsolationRequest/{TAG}/rack_%d/RackLiquidIsolationRequest"
+ISOLATE_POWER = ISOLATE.replace("Liquid", "Electrical")
 BEAT = f"BMS/v1/%s/Value/System/HeartbeatTimestampIntegration/{TAG}/system/%s/heartbeat"
 
 
@@ -242,6 +243,23 @@ def test_what_takes_an_isolation_back(dsx, value, acts):
     dsx.received(arrived(ISOLATE % 1, T0, 1), T0)
     dsx.received(arrived(ISOLATE % 1, T0 + 1, value), T0 + 1)
     assert bool(dsx.pending(T0 + 3)) is acts
+
+
+def test_an_electrical_request_alone_leaves_the_water_alone(dsx):
+    """Power alone when power alone is asked; water too as soon as that is asked, whichever came first."""
+    beat(dsx, "NICO", T0)
+    dsx.received(arrived(ISOLATE_POWER % 1, T0, 1), T0)
+    (command,) = dsx.pending(T0 + 2.0)
+    assert (command.operation, command.target) == ("isolate_power", "rack_1")
+    beat(dsx, "NICO", T0 + 9)
+    dsx.received(arrived(ISOLATE % 1, T0 + 9, 1), T0 + 9)
+    (command,) = dsx.pending(T0 + 11.0)
+    assert (command.operation, command.target) == ("isolate", "rack_1")
+    dsx.received(arrived(ISOLATE % 2, T0 + 12, 1), T0 + 12)
+    dsx.received(arrived(ISOLATE_POWER % 2, T0 + 12, 1), T0 + 12)
+    (command,) = dsx.pending(T0 + 16.5)
+    assert (command.operation, command.target) == ("isolate", "rack_2")
+    assert dsx.pending(T0 + 25) == []
 
 
 def test_isolation_dies_with_its_writer_and_nothing_opens_again(dsx):

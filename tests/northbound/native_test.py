@@ -45,7 +45,8 @@ def of_device(messages):
 
 def test_first_scan_tells_everything(native, picture, plan):
     messages = native.messages(picture(T0), T0)
-    pseudo = {*(bus.name for bus in plan.buses), "pod", "controller", "link_native"}
+    pseudo = {*(bus.name for bus in plan.buses), *(point.device for point in pod_points(plan.pod).values())}
+    assert {"pod", "controller", "link_native"} <= pseudo
     names = {*(device.name for device in plan.devices), *pseudo}
     expected = {"meta", "state", "alarms", *(f"dev/{n}" for n in names), *(f"meta/{n}" for n in names)}
     assert set(topics(messages)) == expected

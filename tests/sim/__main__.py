@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hil.trace import commit
 from tests.sim.owed import OWED, Owed, owed
-from tests.sim.runs import Outcome, Pod, shrunk, unaffected_by_the_wall_clock
+from tests.sim.runs import SCAN_S, Outcome, Pod, shrunk, unaffected_by_the_wall_clock
 from tests.sim.swarm import Swarm
 
 LOG = Path(__file__).parents[2] / "docs" / "simulation.md"
@@ -27,6 +27,7 @@ class Tally:
         self.runs = self.strikes = self.mended = 0
         self.seconds = self.processor_s = 0.0
         self.owed: Counter[Owed] = Counter()
+        self.examples: dict[Owed, str] = {}
         self.open: list[tuple[Swarm, int, float, str]] = []
         self.single: list[float] = []
 
@@ -44,6 +45,7 @@ class Tally:
             entry = owed(number, swarm.kinds)
             if entry is not None:
                 self.owed[entry] += 1
+                self.examples.setdefault(entry, f"seed {swarm.seed} at {t:.1f} s: {text}")
                 debts += 1
             else:
                 self.open.append((swarm, number, t, text))
@@ -83,8 +85,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1, help="of the first run")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
-    parser.add_argument("--scan", type=float, default=None, help="scan period in seconds, in place of the file's")
+    parser.add_argument("--scan", type=float, default=SCAN_S, help="scan period in seconds")
     parser.add_argument("--log", action="store_true", help="add a row to docs/simulation.md")
+    parser.add_argument("--first", action="store_true", help="end at the first violation, without shrinking it")
     parser.add_argument("--quiet", action="store_true", help="only runs with a violation, and the sums")
     given = parser.parse_args()
     began = time.monotonic()
@@ -95,10 +98,12 @@ def main() -> int:
         lines = tally.take(swarm, outcome)
         if len(lines) > 1 or not given.quiet:
             print("\n".join(lines), flush=True)
+        if given.first and tally.open:
+            return 1
     for swarm, number, _, _ in tally.open[:SHRUNK_MAX]:
         print("\n".join(told_small(pod, swarm, number)), flush=True)
     for entry, count in tally.owed.most_common():
-        print(f"owed {count} times: invariant_{entry.invariant:02}, {entry.missing}")
+        print(f"owed {count} times: invariant_{entry.invariant:02}, {entry.missing}; first {tally.examples[entry]}")
     unmet = [entry for entry in OWED if not tally.owed[entry]]
     print(f"owed and not met: {len(unmet)}" + "".join(f"\n    invariant_{e.invariant:02}: {e.missing}" for e in unmet))
     took = time.monotonic() - began

@@ -31,6 +31,7 @@ SOC_MIN_PCT = 10.0
 FLOOD_S, FLOOD_ALARMS = 600.0, 10
 BOOKS_SHARE, HEAT_SHARE, STEADY_S = 0.02, 0.08, 180.0
 SERVED_ALONE = 0.98
+DRY_KW_K, FWS_KW_K, BUFFER_KJ_K, BUFFER_S = 72.0, 111.5, 10_900.0, 720.0  # of dry cooler, facility water, its buffer
 
 Invariant = Callable[[Track], str]
 
@@ -162,8 +163,8 @@ def invariant_06(seen: Track) -> str:
     rated = float(x[at.CHILLER_KW]) * (1 + 0.02 * (water_c - 20) - 0.01 * (float(x[at.AMBIENT_C]) - 35))
     chillers = seen.plant.facility.chillers
     able = sum(c.capacity * rated for c in chillers if c.running or (c.powered and not c.tripped))
-    warmth = max(0.0, 26.0 - water_c)
-    most = able + float(x[at.DRY_HEAT_KW]) + 10_900 * warmth / 720.0
+    dry = DRY_KW_K * float(x[at.DRY_CAPACITY]) * (water_c + permit / FWS_KW_K - float(x[at.AMBIENT_C]))
+    most = able + (max(0.0, dry) if x[at.DRY_TRIPPED] == 0 else 0.0) + BUFFER_KJ_K * max(0.0, 26 - water_c) / BUFFER_S
     over = permit > 1.1 * most
     if seen.held("permit", over) > 10.0:
         return f"{permit:.0f} kW are permitted where {most:.0f} can be taken out"
@@ -222,7 +223,10 @@ def invariant_09(seen: Track) -> str:
     assert seen.effects is not None
     points, image = seen.world.engine_points, seen.effects.view.image
     for name, reading in image.items():
-        if reading.quality is Quality.GOOD and image.at - reading.at > points[name].max_age_s + NEAR:
+        point = points[name]  # what the scan works out itself bears the time of its last change
+        if point.device not in seen.pod.device_bus or reading.quality is not Quality.GOOD:
+            continue
+        if image.at - reading.at > point.max_age_s + NEAR:
             return f"{name} is {image.at - reading.at:.1f} s old and counts as good"
     for strike in seen.active.values():
         if strike.fault == "device.silent" and seen.t - strike.at > AGE_MAX_S + STALE_WITHIN_S:

@@ -19,7 +19,7 @@ class Owed:
     missing: str
 
 
-OWED: tuple[Owed, ...] = (Owed(6, (ANY,), "a permit for IT power from measured capacity, and its release"),)
+OWED: tuple[Owed, ...] = ()
 
 
 def owed(invariant: int, kinds: set[str]) -> Owed | None:

@@ -16,10 +16,12 @@ from hil.runner import REFERENCE_POD
 from hil.virtual import virtual_plan
 from tests.sim.invariants import served
 from tests.sim.swarm import Strike, Swarm, drawn
+from tests.sim.thin import thinned
 from tests.sim.world import World
 
 CRASHED, WALL_CLOCK = 0, 8
 SHRINKS_MAX = 48
+SCAN_S = 0.5  # longer than a pod's, so that more hours fit into the same time; --scan 0.2 takes the pod's own
 CHUNK_BYTES = 1 << 16
 
 
@@ -43,13 +45,13 @@ class Pod:
     """A pod warmed up once, from which runs are taken."""
 
     minutes: float
-    scan_s: float | None = None
+    scan_s: float = SCAN_S
     world: World = field(init=False)
     targets: dict[str, list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
-        plan = virtual_plan(load_plan(REFERENCE_POD))
-        self.world = World(replace(plan, scan_s=self.scan_s) if self.scan_s else plan)
+        plan = thinned(virtual_plan(load_plan(REFERENCE_POD)))
+        self.world = World(replace(plan, scan_s=self.scan_s))
         self.targets = self.world.all_targets()
         self.world.warm()
 

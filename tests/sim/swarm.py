@@ -42,7 +42,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("sensor.delayed", (10.0, 30.0)),
     Kind("sensor.dropout"),
     Kind("sensor.chatter", (1.0, 5.0), ("rope",)),
-    Kind("point.garbage", ("ffff", "8000", "nan", "swapped", "negated", "times_10", "stuck")),
+    Kind("point.garbage", ("ffff", "8000", "swapped", "negated", "times_10", "stuck")),
     Kind("device.silent"),
     Kind("device.slow", (0.1, 0.5, 3.0)),
     Kind("device.exception", (4.0, 6.0, 11.0)),

@@ -1,0 +1,56 @@
+"""The image: what a Freezer carries over from scan to scan is what a fresh look at every reading would give."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as some
+
+from controller.core.image import Freezer
+from controller.core.points import NEVER_READ, Kind, Point, Quality, Reading, bad, good
+
+POINTS = {
+    point.id: point
+    for point in (
+        Point("a", "fast", Kind.NUMBER, max_age_s=1.5),
+        Point("a", "slow", Kind.NUMBER, max_age_s=30.0),
+        Point("b", "always", Kind.FLAG, max_age_s=float("inf")),
+        Point("b", "order", Kind.FLAG, readable=False, max_age_s=1.0),
+        Point("c", "usual", Kind.NUMBER, max_age_s=5.0),
+    )
+}
+ARRIVALS = some.lists(
+    some.tuples(some.sampled_from(sorted(POINTS)), some.floats(0.0, 2.0), some.booleans()), max_size=4
+)
+
+
+def expected(inbox: dict[str, Reading], now: float) -> dict[str, Reading]:
+    """Return the image as the rule says it, one point at a time."""
+    found = {}
+    for name, point in POINTS.items():
+        reading = inbox.get(name, NEVER_READ)
+        age = now - reading.at
+        if reading.quality is Quality.GOOD and age > point.max_age_s:
+            reading = Reading(reading.value, Quality.STALE, reading.at, f"no answer for {age:.1f} s")
+        if point.readable:
+            found[name] = reading
+    return found
+
+
+@given(some.lists(some.tuples(some.floats(0.05, 12.0), ARRIVALS), max_size=40))
+def test_a_freezer_gives_what_a_look_at_every_reading_gives(scans) -> None:
+    freezer, inbox, now = Freezer(POINTS), {}, 100.0
+    for passed, arrivals in scans:
+        now += passed
+        for name, late_s, wrong in arrivals:
+            at = max(now - late_s, inbox[name].at if name in inbox else 0.0)  # newer than what it replaces
+            inbox[name] = bad("no", at) if wrong else good(1.0, at)
+        image = freezer.freeze(inbox, now)
+        assert dict(image.items()) == expected(inbox, now)
+        assert image.at == now
+
+
+def test_what_is_no_point_is_left_out() -> None:
+    image = Freezer(POINTS).freeze({"x.stranger": good(1.0, 0.0), "a.fast": good(2.0, 0.0)}, 0.0)
+    assert set(image) == {"a.fast", "a.slow", "b.always", "c.usual"}
+    assert image.number("a.fast", otherwise=None) == 2.0
+    assert not image.usable("x.stranger")
