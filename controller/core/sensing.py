@@ -28,22 +28,25 @@ ROLES = ("supply_temp", "return_temp", "fws_supply_temp")
 class FlowJudge:
     """The main's flow meter against the racks' own meters and the pumps' curve.
 
-    The meter is believed while either of the others speaks for it. Else what the others agree on counts, and where they
-    don't agree either, the lowest.
+    The meter is believed while either of the others speaks for it. Else, or while it gives no value, what the others
+    agree on counts at once. Where they don't agree either, the lowest counts after a while; without a meter, nothing.
     """
 
     design_lpm: float
     suspect: LeakyDelay
 
-    def step(self, meter: float, racks: float | None, curve: float | None, now: float) -> tuple[float, bool]:
+    def step(
+        self, meter: float | None, racks: float | None, curve: float | None, now: float
+    ) -> tuple[float | None, bool]:
         """Return the flow, and whether the meter is not believed. What is not known speaks for nobody."""
         others = [value for value in (racks, curve) if value is not None]
         near = FLOW_APART * self.design_lpm
-        lonely = len(others) == 2 and all(abs(meter - other) > near for other in others)
-        if not self.suspect.step(lonely, now):
+        lonely = len(others) == 2 and (meter is None or all(abs(meter - other) > near for other in others))
+        wrong = self.suspect.step(lonely, now)
+        if lonely and max(others) - min(others) <= near:
+            return others[0], wrong
+        if meter is None or not wrong:
             return meter, False
-        if racks is not None and curve is not None and abs(racks - curve) <= near:
-            return racks, True
         return min([meter, *others]), True
 
 
@@ -125,8 +128,6 @@ class Sensing:
 
     def _flow_lpm(self, image: Image, now: float) -> tuple[float | None, bool]:
         meter = image.number(self.pod.tcs.flow, otherwise=None)
-        if meter is None:
-            return None, False
         points = [point for rack in self.pod.racks for point in rack.flow]
         of_racks = image.numbers(points)
         known = len(of_racks) == len(points) and all(rack.flow for rack in self.pod.racks)

@@ -117,11 +117,25 @@ def test_a_flow_meter_alone_against_racks_and_pumps_is_left_out() -> None:
     assert bench.flags() == {"io_1.tcs_flow_suspect"}
 
 
-@pytest.mark.parametrize("gone", ["pump_1__speed", "rack_valve_3__flow", "io_1__tcs_flow"])
+@pytest.mark.parametrize("gone", ["pump_1__speed", "rack_valve_3__flow"])
 def test_what_is_not_known_speaks_for_nobody(gone: str) -> None:
     bench = Bench().run(10, **{"io_1__tcs_flow": 600.0, gone: None})
-    assert bench.number("pod.flow") == (None if gone == "io_1__tcs_flow" else 600.0)
+    assert bench.number("pod.flow") == 600.0
     assert bench.flags() == set()
+
+
+def test_a_lost_flow_meter_is_replaced_by_two_that_agree() -> None:
+    bench = Bench().run(10, io_1__tcs_flow=None)
+    assert bench.number("pod.flow") == pytest.approx(1300.0)
+    assert bench.flags() == {"io_1.tcs_flow_suspect"}
+    assert bench.run(1).number("pod.flow") == 1300.0
+
+
+def test_a_lost_flow_meter_with_pumps_that_move_nothing_leaves_the_flow_unknown() -> None:
+    dry = dict.fromkeys((f"{rack.valve}__flow" for rack in POD.racks), 20.0)
+    bench = Bench().run(10, io_1__tcs_flow=None, **dry)
+    assert bench.number("pod.flow") is None
+    assert Bench().run(10, io_1__tcs_flow=None, pump_1__speed=None).number("pod.flow") is None
 
 
 def test_pumps_that_stand_have_no_curve() -> None:
