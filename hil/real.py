@@ -67,7 +67,9 @@ class BenchStage(Stage):
         self._errors: list[BaseException] = []
 
     def set_clock_up(self) -> None:
-        """Have the controller started with a wall clock that ``jump_clock`` can set off."""
+        """Have the controller started with a wall clock that ``jump_clock`` can set off; a stand-in keeps its own."""
+        if self.bench.stand_in:
+            return
         self.bench.command = (sys.executable, "-m", "hil.wallclock", str(self._clock_file), "run")
 
     @property

@@ -55,7 +55,7 @@ class Bench:
         short: shorten start-up, stagger and chiller times (SHORT_TIMES).
         broker: run an embedded MQTT broker; without it ``mqtt_port`` is one that nothing listens on.
         overrides: tables laid over the site file last.
-        command: what starts the controller, in place of the installed ``podkeeper run``.
+        command: what starts the controller, in place of the installed ``podkeeper run``; ``stand_in`` says so.
 
     Attributes:
         plan, plant, record, emulators (by device), buses (by name), site_file, mqtt_port, root (of MQTT topics).
@@ -88,6 +88,7 @@ class Bench:
         self.mqtt_port = 0
         self.behind_s, self.steps_lost = 0.0, 0
         self.on_step: Callable[[], object] = lambda: None
+        self.stand_in = bool(command)
         self.command = tuple(command) or (str(Path(sys.executable).parent / "podkeeper"), "run")
         self.controller: Process | None = None
         self.stderr_tail: deque[str] = deque(maxlen=STDERR_LINES)

@@ -25,7 +25,6 @@ from controller.fieldbus.bus import (
     REPORT_S,
     TCP_SILENT_RECONNECT,
     TIE_S,
-    WRONG_ADDRESS,
 )
 from controller.fieldbus.codec import EncodeError, decode, encode
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request
@@ -222,7 +221,7 @@ class VirtualBus:
             self._failed(unit)
             return
         self._answered(unit)
-        if error.code in NOT_NOW or (error.code in WRONG_ADDRESS and unit.split(due)):
+        if error.code in NOT_NOW or (error.not_mapped and unit.split(due)):
             return
         self._seen.pop((unit.name, due.span.table, due.span.address, due.span.count), None)
         self._inbox.update((plan.point.id, bad(str(error), self.at)) for plan in due.span.points)

@@ -33,7 +33,6 @@ TIE_S = 1e-6  # deadlines that differ by less are equal, and the first in the pl
 LEAP_PCT = 1.0  # change of a safety number, in % of its range, that starts a scan at once
 NOT_NOW = (5, 6)  # acknowledge, busy: the device will answer later
 NOT_THERE = (10, 11)  # the gateway answers for a device that does not
-WRONG_ADDRESS = (2, 3)
 ORDINARY = ("transactions", "tool transactions", "writes", "timeouts", "wrong replies")  # or told by the link, by cause
 
 _log = structlog.get_logger("fieldbus")
@@ -251,7 +250,7 @@ class BusWorker:
         self._answered(unit)
         if error.code in NOT_NOW:
             return  # what was read last grows STALE if it goes on
-        if error.code in WRONG_ADDRESS and unit.split(due):
+        if error.not_mapped and unit.split(due):
             _log.warning("span split", device=unit.name, address=due.span.address, count=due.span.count, why=str(error))
             return
         at = self._clock.monotonic()

@@ -11,6 +11,8 @@ WRITE_COIL, WRITE_REGISTER, WRITE_REGISTERS = 5, 6, 16
 BITS_MAX, WORDS_MAX, WORDS_WRITTEN_MAX = 2000, 125, 123
 EXCEPTION_BIT = 0x80
 EXCEPTION_BYTES = 2  # function and code
+NOT_MAPPED = (2, 3)
+OWN_CODES = 12  # the specification ends at 11; Danfoss drives say 64 where others say 2
 EXCEPTIONS = {
     1: "illegal function", 2: "illegal data address", 3: "illegal data value", 4: "device failure", 5: "acknowledge",
     6: "device busy", 8: "memory parity error", 10: "gateway path unavailable", 11: "gateway target silent",
@@ -37,6 +39,11 @@ class Refused(Exception):  # noqa: N818  likewise
     def __init__(self, code: int) -> None:
         super().__init__(f"exception {code} ({EXCEPTIONS.get(code, 'unknown')})")
         self.code = code
+
+    @property
+    def not_mapped(self) -> bool:
+        """True when a shorter read may be answered: for an address, a value, or by a code of the maker's own."""
+        return self.code in NOT_MAPPED or self.code >= OWN_CODES
 
 
 @dataclass(frozen=True, slots=True)

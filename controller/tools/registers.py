@@ -18,7 +18,6 @@ from controller.tools.points import ToolError, worded
 
 BUDGET_SHARE = 0.5  # of the write budget, that the frames of a block may take; the rest is for the device
 BLOCK_WORDS = 16  # registers read at once where no profile says what the device bears
-NOT_MAPPED = (2, 3)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +83,7 @@ async def dump(access: Access, block: Block) -> Dumped:
         try:
             words = await access.ask(frames.read(block.unit, block.table, address, count))
         except Refused as error:
-            if error.code in NOT_MAPPED and count > 1:
+            if error.not_mapped and count > 1:
                 left += [(address + count // 2, count - count // 2), (address, count // 2)]
                 continue
             found.update(dict.fromkeys(range(address, address + count), str(error)))

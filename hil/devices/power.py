@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from controller.core.blocks import clamp
 from controller.core.points import Value
 from hil.devices.emulator import Behaviour, Channel, Written
 from hil.plant.plant import Rack
@@ -17,6 +18,7 @@ POWER_FACTOR = 0.98
 REACTIVE_SHARE = 0.203  # tan of the angle of 0.98
 HERTZ = 50.0
 BATTERY_VOLTS = 51.2
+SHOWN_KW_MAX = 32.7  # what its register of 1 W a count can show
 PHASES = 3
 POWERS = ("power", *(f"phase_{phase}_power" for phase in range(1, PHASES + 1)))
 OUTLET_NAME = re.compile(r"outlet_(\d+)")
@@ -135,7 +137,7 @@ class BatteryCard(Behaviour):
         return {"max_discharge_power": 5.0, "max_charge_current": 100.0, "max_feed_in_power": 5.0}
 
     def values(self) -> Mapping[str, Value]:
-        charging_kw = -self.battery.kw
+        charging_kw = clamp(-self.battery.kw, -SHOWN_KW_MAX, SHOWN_KW_MAX)
         return {
             "soc": self.battery.soc_shown_pct,
             "power": charging_kw,

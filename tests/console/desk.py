@@ -10,6 +10,7 @@ from pathlib import Path
 from controller.config.plan import Plan, load_plan
 from controller.core.commands import Command, Operation, Outcome
 from controller.core.engine import Engine, View
+from controller.core.image import Freezer
 from controller.core.pod import Pod
 from controller.core.points import Kind, Point, Quality, Reading, Value, bad, good
 
@@ -135,6 +136,7 @@ class FakeDesk:
             if name.startswith(f"{device}."):
                 self.inbox[name] = Reading(self.inbox[name].value, Quality.GOOD, self.at - ago)
         self.inbox[f"{device}.comms"] = good(False, self.at)
+        self.engine.freezer = Freezer(self.engine.points)  # this past is made up: readings of a bus only get newer
 
     def breaks(self, point: str, reason: str) -> None:
         self.inbox[point] = bad(reason, self.at)

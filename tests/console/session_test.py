@@ -51,7 +51,7 @@ async def test_status_shows_the_whole_pod(door: Door) -> None:
         "IT power  960.0 kW",
         "pump_1      TCS pump  running  speed 71.5 %",
         "chiller_2   chiller   running  supply 30.0 C",
-        "rack_8  8 of 8 outlets on  120.0 kW  valve 100.0 %  dry",
+        "rack_8  8 of 8 outlets on  120.0 kW  of 130.0 kW  valve 100.0 %  dry  no trip in sight",
         "Alarms: none",
         "Readings: all GOOD",
     ):
@@ -71,10 +71,10 @@ async def test_status_tells_every_trouble_with_its_reason(door: Door) -> None:
     for shown in (
         "FAULT.tripped, DEGRADED",
         "because: emergency power off",
-        "Acting    epo, leak_rack_1",
+        "Acting    epo, wet_rack_1, leak_rack_1, bms_lost",
         "First out epo",
         "pump_2      TCS pump  UNKNOWN  speed 71.5 % (STALE, 12.2 s)",
-        "rack_1  8 of 8 outlets on  120.0 kW  valve 100.0 %  LEAK",
+        "rack_1  8 of 8 outlets on  120.0 kW  of 130.0 kW  valve 100.0 %  LEAK",
         "rack_3  4 of 8 outlets on, 4 NOT KNOWN  power not known",
         "Alarms: 2 standing, 2 not acknowledged",
         "CRITICAL  UNACK        Emergency power off pressed  (pod_epo,",

@@ -239,7 +239,7 @@ def test_a_restart_does_not_begin_the_count_of_isolations_anew(desk: Desk) -> No
     for later_s, code in ((20.0, "interlock"), (90.0, "")):  # by the wall clock, over a monotonic one that begins anew
         offset_s = epoch_s + now + later_s
         again = Authority(desk.rig.model.plan.pod, saved["authority"], 0.0, offset_s)
-        scene = Scene(desk.rig.effects[-1].view.image, "NORMAL", "", (), 0.0)
+        scene = Scene(desk.rig.effects[-1].view.image, "NORMAL", "", (), 0.0, desk.rig.engine.interlocks)
         verdict = again.judge([Command("x", "bms", "isolate", racks[3], 5.0)], scene, desk.rig.engine.alarms)
         assert verdict.outcomes[0].code == code
 

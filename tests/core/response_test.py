@@ -83,7 +83,7 @@ def test_another_fault_never_asks_for_less(names: set[str], data: st.DataObject)
 
 
 def lowest(response: Response) -> float:
-    return min((limit.kw for limit in response.limits if not limit.rack), default=POD.rated_kw)
+    return min(POD.rated_kw, *(limit.kw for limit in response.limits if not limit.rack), POD.rated_kw)
 
 
 # ---------------------------------------------------------------- shedding

@@ -221,7 +221,7 @@ def test_the_reference_pod_fits_its_buses() -> None:
     for bus in plan.buses:
         schedule = analyse(bus, names, plan.pod.protection.refresh_s)
         assert schedule.feasible, bus.name
-        assert schedule.utilisation < 0.8, bus.name
+        assert schedule.utilisation < 0.9, bus.name
         for staleness in schedule.staleness.values():
             assert staleness.worst_s is not None
             assert staleness.bound_s is not None

@@ -26,8 +26,7 @@ KEYS = ["name", "params", "value", "bar", "ok", "detail"]
 NAMES = {
     "rtu-utilisation", "rtu-map", "poll-cost", "wrong-values", "dead-units", "write-latency", "schedulability",
     "tcp-rate", "fuzz-replies", "command-fuzz", "publish-cost", "fleet", "dsx-conformance", "plant-speed",
-    "load-step",
-    "line-timing", "reaction", "broker-kills", "outage",
+    "load-step", "scan-speed", "line-timing", "reaction", "broker-kills", "outage",
 }  # fmt: skip
 
 

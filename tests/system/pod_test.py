@@ -102,7 +102,7 @@ async def test_from_off_to_normal(pod: PodUnderTest) -> None:
     took = await pod.normal(NORMAL_MAX_S)
     assert took <= NORMAL_MAX_S
     await pod.until(lambda: pod.picture.number("pod", "racks_energised") == 8, 5, "eight racks")
-    assert len(pod.picture.devices or ()) == 39
+    assert len(pod.picture.devices or ()) == 40
     assert (pod.picture.points or 0) >= 500
     assert not pod.bench.record.stops(0.0), "nothing that ran was stopped on the way up"
     first_outlet = min(event.at for event in pod.bench.record.outlets(0.0))
