@@ -108,7 +108,9 @@ def heard(port: int, topic: str, folder: Path) -> Iterator[Path]:
 
 
 def lines(path: Path) -> list[tuple[str, bool, bytes]]:
-    rows = [line.split(" ") for line in path.read_text().splitlines()]
+    """Return the messages heard so far; a last line that the subscriber has not ended yet is not one of them."""
+    whole = path.read_text().rpartition("\n")[0]
+    rows = [line.split(" ") for line in whole.splitlines()]
     return [(topic, flag == "1", bytes.fromhex(data)) for topic, flag, data in rows]
 
 
