@@ -47,6 +47,14 @@ def test_replies_as_the_specification_writes_them() -> None:
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize(
+    ("code", "shorter_may_help"), [(1, False), (2, True), (3, True), (4, False), (6, False), (11, False), (64, True)]
+)
+def test_an_exception_says_whether_a_shorter_read_may_be_answered(code: int, *, shorter_may_help: bool) -> None:
+    """64 is what Danfoss drives answer for an address they do not have (MG.11.B4.22 p.152)."""
+    assert Refused(code).not_mapped is shorter_may_help
+
+
 @given(st.binary(min_size=1, max_size=260))
 def test_only_the_right_shape_answers(pdu: bytes) -> None:
     write = frames.write(1, "holding", 7, [42])
