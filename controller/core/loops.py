@@ -170,7 +170,7 @@ class FlowLoop:
 
         Args:
             resistance: of the loop as it is now, as a multiple of the commissioned one.
-            stands_pct: speed of the pumps; while it is not what was asked, the flow tells nothing of the trim.
+            stands_pct: speed of the pumps; while it is not known, or not what was asked, the flow tells nothing of the trim.
         """
         target = self.need.step(needed_lpm, now)
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
@@ -178,11 +178,9 @@ class FlowLoop:
         if proven == 0 or measured_lpm is None:
             return 100.0
         feed_forward = speed_for_flow_pct(self.tcs, target, proven, resistance)
-        if (
-            stands_pct is not None
-            and abs(stands_pct - clamp(feed_forward + self.trim_pct, least_pct, 100.0)) > NEAR_PCT
-        ):
-            return clamp(feed_forward + self.trim_pct, least_pct, 100.0)
+        asked = clamp(feed_forward + self.trim_pct, least_pct, 100.0)
+        if stands_pct is None or abs(stands_pct - asked) > NEAR_PCT:
+            return asked
         inside = least_pct < feed_forward + self.trim_pct < 100.0
         error = target - measured_lpm
         if inside or error * self.trim_pct < 0:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from controller.core.blocks import Play
 from controller.core.hunting import TURNS, WINDOW_S, Hunting, Turns
 from controller.core.image import Image
-from controller.core.loops import HeatSeen, SupplyTempLoop
+from controller.core.loops import FlowLoop, HeatSeen, SupplyTempLoop
 from controller.core.points import good
 from tests.core.model import reference_plan
 
@@ -48,6 +48,18 @@ def test_a_lower_setpoint_counts_at_once() -> None:
     loop.step(seen(30.0, 40.0), 30.0, 20.0, 80.0, 0.0)
     loop.step(seen(30.0, 40.0), 26.0, 20.0, 80.0, 0.2)
     assert loop.reference_c == 26.0
+
+
+def test_pumps_whose_speed_is_not_known_teach_the_flow_loop_nothing() -> None:
+    """Their line is in noise and they went to full speed by themselves: the trim must not wind down meanwhile."""
+    loop = FlowLoop(TCS)
+    asked = loop.step(1300.0, 1290.0, 3, 0.0, 30.0, stands_pct=70.0)
+    for scan in range(1, 300):
+        speed = loop.step(1300.0, 1660.0, 3, scan / 5, 30.0, stands_pct=None)
+        assert speed == asked
+    for scan in range(300, 310):
+        speed = loop.step(1300.0, 1290.0, 3, scan / 5, 30.0, stands_pct=asked)
+    assert asked < speed < asked + 1.0, "the error counts again when the pumps are where they were asked to be"
 
 
 @given(st.lists(st.floats(-50, 150), min_size=1, max_size=50), st.floats(0.01, 5))
