@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from math import inf
+from typing import Generic, TypeVar
 
 from controller.core.points import NEVER_READ, USABLE, Point, Quality, Reading, Value
 
+T = TypeVar("T")
 LOOK_S = 2.0  # how long a reading may be watched that has become good and fresh meanwhile
 ROUNDING_S = 1e-6  # far below a scan; sums of seconds are not exact
 
@@ -14,12 +17,12 @@ ROUNDING_S = 1e-6  # far below a scan; sums of seconds are not exact
 class Image:
     """Readings of one scan. A reading that is not usable forces its reader to say what to do instead.
 
-    Built by ``freeze`` and never changed; what the scan derives from it goes into a new one (``with_derived``).
+    Built by ``freeze``. What the scan derives from it is added (``with_derived``); nothing that is there is changed.
     """
 
     __slots__ = ("_readings", "at")
 
-    def __init__(self, readings: Mapping[str, Reading], at: float) -> None:
+    def __init__(self, readings: dict[str, Reading], at: float) -> None:
         self._readings = readings
         self.at = at
 
@@ -42,7 +45,7 @@ class Image:
         value = reading.value
         if reading.quality not in USABLE or value is None or isinstance(value, str):
             return otherwise
-        return float(value)
+        return value if value.__class__ is float else float(value)
 
     def flag(self, point: str, *, otherwise: bool) -> bool:
         """Return the flag, or ``otherwise`` when it can't be trusted."""
@@ -51,58 +54,111 @@ class Image:
 
     def numbers(self, points: Iterable[str]) -> list[float]:
         """Return the usable values among ``points``, in their order."""
-        found = (self.number(point, otherwise=None) for point in points)
-        return [value for value in found if value is not None]
+        found, get = [], self._readings.get
+        for point in points:
+            reading = get(point, NEVER_READ)
+            value = reading.value
+            if reading.quality in USABLE and value is not None and not isinstance(value, str):
+                found.append(float(value))
+        return found
+
+    def readings(self, points: Iterable[str]) -> list[Reading | None]:
+        """Return what is there of ``points``, in their order."""
+        return [*map(self._readings.get, points)]
 
     def with_derived(self, derived: Mapping[str, Reading]) -> Image:
-        return Image({**self._readings, **derived}, self.at)
+        """Return this image with what the scan has worked out from it. Each point is worked out once a scan."""
+        self._readings.update(derived)
+        return self
 
     def items(self) -> Iterable[tuple[str, Reading]]:
         return self._readings.items()
 
 
-class Freezer:
-    """Makes the images of one pod, scan after scan: every configured point has a reading, too old ones are STALE.
+class Fact(Generic[T]):
+    """What follows from the readings of a few points and from nothing else: worked out anew when one is another one.
+
+    A reading that grows too old becomes another one by that, so a fact is never staler than the image. Its points are
+    those of devices: what the scan itself derives may come after the fact was asked for.
+    """
+
+    __slots__ = ("_image", "_points", "_seen", "_value", "_work")
+
+    _value: T
+
+    def __init__(self, points: Iterable[str], work: Callable[[Image], T]) -> None:
+        self._points, self._work = tuple(points), work
+        self._image: Image | None = None
+        self._seen: list[Reading | None] | None = None
+
+    def __call__(self, image: Image) -> T:
+        """Return what follows from ``image``."""
+        if image is not self._image:
+            self._image, seen = image, image.readings(self._points)
+            if seen != self._seen:
+                self._seen, self._value = seen, self._work(image)
+        return self._value
+
+
+@dataclass(slots=True)
+class _Ageing:
+    """Points that grow too old in the same time.
 
     A reading gives way to newer ones only, so none can be too old before the oldest good one is: ages are looked at
     then, and in between only those of readings that were not good and fresh.
     """
 
-    def __init__(self, points: Mapping[str, Point]) -> None:
-        """Take every configured point by id; those that can't be read have no reading."""
-        self._max_age_s = {name: point.max_age_s for name, point in points.items() if point.readable}
-        self._unread = list(self._max_age_s)
-        self._watched: list[str] = []
-        self._look_at = -inf
+    limit_s: float
+    names: list[str]
+    watched: list[str] = field(default_factory=list)
+    look_at: float = -inf
 
-    def freeze(self, inbox: Mapping[str, Reading], now: float) -> Image:
-        """Return the image of ``inbox`` at monotonic ``now``; ``inbox`` holds the newest reading of each point."""
-        limits, readings = self._max_age_s, dict(inbox)  # a copy as a whole: most readings are those of before
-        for name in self._unread:
-            readings.setdefault(name, NEVER_READ)
-        if len(readings) != len(limits):
-            readings = {name: inbox.get(name, NEVER_READ) for name in limits}
-        if now >= self._look_at:
+    def age(self, readings: dict[str, Reading], now: float) -> None:
+        """Make those of ``readings`` STALE that are too old at ``now``."""
+        if now >= self.look_at:
             self._look(readings, now)
-        for name in self._watched:
+        for name in self.watched:
             reading = readings[name]
             age = now - reading.at
-            if reading.quality is Quality.GOOD and age > limits[name]:
+            if reading.quality is Quality.GOOD and age > self.limit_s:
                 readings[name] = Reading(reading.value, Quality.STALE, reading.at, f"no answer for {age:.1f} s")
-        return Image(readings, now)
 
     def _look(self, readings: Mapping[str, Reading], now: float) -> None:
         """Find what is not good and fresh, and when the first of the rest will be too old."""
-        self._watched.clear()
-        self._unread = [name for name, reading in readings.items() if reading is NEVER_READ]
-        look_at = inf
-        for name, reading in readings.items():
-            too_old_at = reading.at + self._max_age_s[name] - ROUNDING_S
-            if reading.quality is not Quality.GOOD or now >= too_old_at:
-                self._watched.append(name)
-            elif too_old_at < look_at:
-                look_at = too_old_at
-        self._look_at = min(look_at, now + LOOK_S) if self._watched else look_at
+        good, oldest, newest_too_old, watched = Quality.GOOD, inf, now - self.limit_s + ROUNDING_S, []
+        for name in self.names:
+            reading = readings[name]
+            if reading.quality is not good or reading.at <= newest_too_old:
+                if reading is not NEVER_READ:
+                    watched.append(name)
+            elif reading.at < oldest:
+                oldest = reading.at
+        self.watched, self.look_at = watched, oldest + self.limit_s - ROUNDING_S
+        if watched:
+            self.look_at = min(self.look_at, now + LOOK_S)
+
+
+class Freezer:
+    """Makes the images of one pod, scan after scan: every configured point has a reading, too old ones are STALE."""
+
+    def __init__(self, points: Mapping[str, Point]) -> None:
+        """Take every configured point by id; those that can't be read have no reading."""
+        self._names = [name for name, point in points.items() if point.readable]
+        self._missing = dict.fromkeys(self._names, NEVER_READ)
+        limits = {points[name].max_age_s for name in self._names} - {inf}
+        self._ageing = [_Ageing(limit, [n for n in self._names if points[n].max_age_s == limit]) for limit in limits]
+
+    def freeze(self, inbox: Mapping[str, Reading], now: float) -> Image:
+        """Return the image of ``inbox`` at monotonic ``now``; ``inbox`` holds the newest reading of each point."""
+        readings = {**self._missing, **inbox}  # as a whole: most readings are those of before
+        if not len(readings) == len(self._missing) + len(inbox) == len(self._names):
+            readings = {name: inbox.get(name, NEVER_READ) for name in self._names}
+            self._missing = {name: NEVER_READ for name in self._names if name not in inbox}
+            for ageing in self._ageing:
+                ageing.look_at = -inf
+        for ageing in self._ageing:
+            ageing.age(readings, now)
+        return Image(readings, now)
 
 
 def freeze(inbox: Mapping[str, Reading], points: Mapping[str, Point], now: float) -> Image:
