@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
+from typing import NamedTuple
 
 from controller.core.assess import reading
 from controller.core.headroom import Headroom, Seen
@@ -16,6 +17,17 @@ from controller.core.sequences import Demand, RunSequence
 from controller.core.slots import Slots
 
 SHED = "power cap not followed"
+SEEN = ("pod.supply_temp", "pod.return_temp", "pod.fws_supply_temp", "pod.flow", "pod.it_power")
+
+
+class RackIds(NamedTuple):
+    """Points that tell of one rack."""
+
+    it_permit: str
+    it_cap: str
+    limited: str
+    shed: str
+    flow_wrong: str
 
 
 class Allowance:
@@ -26,6 +38,9 @@ class Allowance:
         self.headroom = Headroom(pod)
         self.permit = Permit(pod.cooling, [rack.name for rack in pod.racks], shed)
         self._restore = EnergiseSequence(pod.power, pod.racks)
+        self._ids = {
+            name: RackIds(*(f"{name}.{field}" for field in RackIds._fields)) for name in (rack.name for rack in pod.racks)
+        }
 
     @property
     def shed(self) -> set[str]:
@@ -77,23 +92,21 @@ class Allowance:
     def _published(self, at: float) -> dict[str, Reading]:
         headroom, permit = self.headroom, self.permit
         found = {point: reading(value, at) for point, value in headroom.numbers.items()}
-        found["pod.it_limit"] = good(permit.pod.cause, at)
-        for name, grant in (("pod", permit.pod), *permit.racks.items()):
-            found[f"{name}.it_permit"] = good(grant.kw, at)
-            found[f"{name}.it_cap"] = good(grant.cap_pct, at)
-        for name, grant in permit.racks.items():
-            found[f"{name}.limited"] = good(bool(grant.cause) and grant.cause != permit.pod.cause, at)
-            found[f"{name}.shed"] = good(name in permit.shed, at)
-            found[f"{name}.flow_wrong"] = good(name in headroom.wrong_meters, at)
+        pod = permit.pod
+        found["pod.it_limit"] = good(pod.cause, at)
+        found["pod.it_permit"], found["pod.it_cap"] = good(pod.kw, at), good(pod.cap_pct, at)
+        for name, ids in self._ids.items():
+            grant = permit.racks[name]
+            found[ids.it_permit], found[ids.it_cap] = good(grant.kw, at), good(grant.cap_pct, at)
+            found[ids.limited] = good(bool(grant.cause) and grant.cause != pod.cause, at)
+            found[ids.shed] = good(name in permit.shed, at)
+            found[ids.flow_wrong] = good(name in headroom.wrong_meters, at)
         return found
 
 
 def seen(image: Image, slots: Slots) -> Seen:
     """Return what this scan measured of the loop."""
-    supply, back, water, flow, power = (
-        image.number(f"pod.{name}", otherwise=None)
-        for name in ("supply_temp", "return_temp", "fws_supply_temp", "flow", "it_power")
-    )
+    supply, back, water, flow, power = (image.number(point, otherwise=None) for point in SEEN)
     setpoint, water_sp = slots.value("pod.supply_temp_sp"), slots.value("pod.fws_supply_temp_sp")
     return Seen(supply, back, water, flow, power, setpoint, water_sp)
 

@@ -147,7 +147,7 @@ def any_energised(pod: Pod, image: Image) -> bool:
 
 def any_rack_on(pod: Pod, image: Image) -> bool:
     """True when an outlet of any rack is known to be on."""
-    return any(image.flag(outlet, otherwise=False) for rack in pod.racks for outlet in rack.outlets)
+    return any(rack.said(image).on for rack in pod.racks)
 
 
 def missing(pod: Pod, image: Image, trip: str) -> Iterable[str]:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from controller.core.blocks import clamp
 from controller.core.exchanger import WATER_KJ, Exchanger, coolant_kw
-from controller.core.points import Kind
+from controller.core.points import Kind, record
 
 SECONDS_MAX = 3600.0  # no trip is foreseen beyond this
 FILM_EXPONENT = -0.6  # of a cold plate's film resistance over its flow: constant plus power law
@@ -114,13 +114,16 @@ class ChipEstimate:
     steady_c: float = 0.0
     lag_s: float = 0.0
     at: float = 0.0
+    flow_lpm: float | None = None
+    rise_k: float = 0.0
 
     def step(self, power_kw: float, flow_lpm: float, supply_c: float, now: float) -> float:
         """Return the estimate; it begins at the steady state of what is seen first."""
         model = self.model
-        rise = model.rise_k(flow_lpm)
-        self.steady_c = supply_c + rise * power_kw / model.rated_kw
-        self.lag_s = model.cooling.rack_kj_per_k * rise / model.liquid_kw
+        if flow_lpm != self.flow_lpm:
+            self.flow_lpm, self.rise_k = flow_lpm, model.rise_k(flow_lpm)
+            self.lag_s = model.cooling.rack_kj_per_k * self.rise_k / model.liquid_kw
+        self.steady_c = supply_c + self.rise_k * power_kw / model.rated_kw
         passed, self.at = max(0.0, now - self.at), now
         if self.chip_c is None:
             self.chip_c = self.steady_c
@@ -160,7 +163,7 @@ def exchanger_kw(
     return max(0.0, per_k * min(over_k, hot_max_c - water_c))
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Cold:
     """What stands ready on the cold side: chillers that run or may start now, and what the rest waits for.
 

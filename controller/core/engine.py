@@ -347,8 +347,7 @@ class Engine:
             image, blocked | self.shield.shedding.off, now, normal=self.modes.state == modes.NORMAL
         )
         for rack in self.pod.racks:
-            off = not any(image.flag(outlet, otherwise=True) for outlet in rack.outlets)
-            since = self.rack_off_since.setdefault(rack.name, now) if off else None
+            since = None if rack.energised(image) else self.rack_off_since.setdefault(rack.name, now)
             if since is None:
                 self.rack_off_since.pop(rack.name, None)
             if rack.name in blocked:

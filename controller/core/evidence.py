@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from controller.core import modes
 from controller.core.assess import starved
 from controller.core.blocks import Hysteresis
-from controller.core.image import Image
+from controller.core.image import Image, numbers_of
 from controller.core.pod import LINK_DEVICE, Pod
 from controller.core.points import Reading, good
 from controller.core.power import Rack, branches_of
@@ -34,15 +35,73 @@ class Machines:
     chillers: Sequence[RunSequence]
 
 
+class Phases(NamedTuple):
+    """Currents of one branch in A: the highest, None where none is known, their mean, and how far one is off it."""
+
+    most: float | None
+    mean: float
+    apart: float
+    known: int
+
+
+def phases_of(readings: Sequence[Reading]) -> Phases:
+    amps = numbers_of(readings)
+    mean = sum(amps) / max(1, len(amps))
+    return Phases(max(amps, default=None), mean, max((abs(one - mean) for one in amps), default=0.0), len(amps))
+
+
+def any_on(readings: Sequence[Reading]) -> bool:
+    """Return whether one of the flags is known to be on."""
+    return any(reading.usable and reading.value for reading in readings)
+
+
+@dataclass(frozen=True, slots=True)
+class RackIds:
+    """Rows and points of one rack."""
+
+    rack: Rack
+    wet: str
+    leak: str
+    leak_sure: str
+    burst: str
+    flow: str
+    share: str
+
+
+def ids_of(rack: Rack) -> RackIds:
+    name = rack.name
+    return RackIds(
+        rack, f"wet_{name}", f"leak_{name}", f"leak_sure_{name}", f"burst_{name}", f"flow_{name}", f"{name}.flow_share"
+    )
+
+
 @dataclass(slots=True)
 class Branch:
     """One power unit: its breaker's heat, and whether its load is over its limit."""
 
+    unit: str
+    points: tuple[str, ...]
     watch: BranchWatch
     over: Hysteresis
     heat_pct: float = 0.0
     share: float = 0.0
     uneven: float = 0.0
+    load_high: str = field(init=False)  # rows
+    overload: str = field(init=False)
+    shed: str = field(init=False)
+    heat: str = field(init=False)  # point
+
+    def __post_init__(self) -> None:
+        self.load_high, self.overload, self.shed = (f"{self.unit}_{row}" for row in ("load_high", "overload", "shed"))
+        self.heat = f"{self.unit}.branch_heat"
+
+    def look(self, image: Image) -> None:
+        """Take in the currents of ``image``."""
+        phases, watch = image.follows(phases_of, self.points), self.watch
+        self.heat_pct = watch.step(phases.most, image.at)
+        self.share = 100 * watch.amps / watch.rated_a
+        worth = phases.known > 1 and phases.mean > IMBALANCE_LEAST_SHARE * watch.rated_a
+        self.uneven = phases.apart / phases.mean * 100 if worth else 0.0
 
 
 class Evidence:
@@ -61,62 +120,71 @@ class Evidence:
         self.air = Slope(AIR_WINDOW_S)
         self.branches = {
             unit: Branch(
+                unit,
+                tuple(points),
                 BranchWatch(limits.branch_rated_a, limits.branch_time_s),
                 Hysteresis(limits.branch_cap_pct, limits.branch_cap_pct - 10.0),
             )
             for rack in pod.racks
-            for unit in branches_of(rack)
+            for unit, points in branches_of(rack).items()
         }
         self.fall = Fall()
-        self.detectors = [name for name, sort in pod.device_class.items() if sort == "leak_detector"]
+        self._racks = [ids_of(rack) for rack in pod.racks]
+        self._blind = tuple(f"{name}.fault" for name, sort in pod.device_class.items() if sort == "leak_detector")
+        self._links = tuple(f"{LINK_DEVICE}{link}.connected" for link in pod.links)
+        self._stuck = tuple(f"{pod.tcs.valve}.{flag}" for flag in STUCK_FLAGS)
 
     def step(self, image: Image, machines: Machines, mode: str) -> dict[str, bool]:
         """Return the condition of every interlock row. What can't be trusted trips nothing, but see ``pumps_lost``."""
-        pod, at = self.pod, image.at
-        live = any(rack.energised(image) for rack in pod.racks) and mode in modes.LIVE
+        pod = self.pod
+        energised = {ids.rack.name for ids in self._racks if ids.rack.energised(image)}
+        live = bool(energised) and mode in modes.LIVE
         level, level_at = _lowest(image, pod.protection.level)
         self.fall = self.level.step(level, level_at)
         self._look_at_loop(image, machines.pumps)
-        for rack in pod.racks:
-            self._look_at_branches(image, rack, at)
-        found: dict[str, bool] = {"epo": image.flag(pod.protection.epo, otherwise=False)}
-        found |= self._leaks(image)
-        found |= self._reservoir(image, level)
-        found |= self._pumps(image, machines.pumps, live)
-        found |= self._temperatures(image, live)
-        found |= self._air(image)
-        found |= self._water(image, machines.chillers, live)
-        found |= self._power(image)
-        found |= self._controller(image, live)
-        for rack in pod.racks:
-            found[f"flow_{rack.name}"] = live and rack.energised(image) and starved(pod, image, rack.name)
-        return found
+        for branch in self.branches.values():
+            branch.look(image)
+        return {
+            "epo": image.flag(pod.protection.epo, otherwise=False),
+            **self._leaks(image),
+            **self._reservoir(image, level),
+            **self._pumps(image, machines.pumps, live),
+            **self._temperatures(image, live),
+            **self._air(image, energised=bool(energised)),
+            **self._water(image, machines.chillers, live),
+            **self._power(image),
+            **self._controller(image, live),
+            **{
+                ids.flow: live and ids.rack.name in energised and starved(pod, image, ids.rack.name)
+                for ids in self._racks
+            },
+        }
 
     def readings(self, at: float) -> dict[str, Reading]:
         """Return the figures worth showing."""
-        found = {"pod.loop_resistance": good(100 * self.loop.known, at)}
-        return found | {f"{unit}.branch_heat": good(branch.heat_pct, at) for unit, branch in self.branches.items()}
+        found = {branch.heat: good(branch.heat_pct, at) for branch in self.branches.values()}
+        found["pod.loop_resistance"] = good(100 * self.loop.known, at)
+        return found
 
     # ------------------------------------------------------------ leaks and level
 
     def _leaks(self, image: Image) -> dict[str, bool]:
-        pod, limits = self.pod, self.pod.protection
+        limits = self.pod.protection
         falling = self.fall.sure > limits.level_fall_pct_per_s
         suspect = self.fall.quick > limits.level_fall_pct_per_s
         losing = falling or self.fall.lost > limits.level_loss_pct
-        wet_cdu = any(image.flag(point, otherwise=False) for point in limits.cdu_leak)
-        blind = [f"{name}.fault" for name in self.detectors]
-        wet = {rack.name: any(image.flag(point, otherwise=False) for point in rack.leak) for rack in pod.racks}
+        wet_cdu = image.follows(any_on, limits.cdu_leak)
+        wet = [image.follows(any_on, ids.rack.leak) for ids in self._racks]
         found = {
             "level_falling": falling,
-            "leak_major": falling and wet_cdu and not any(wet.values()),
-            "leak_blind": any(image.flag(point, otherwise=False) for point in blind),
+            "leak_major": falling and wet_cdu and not any(wet),
+            "leak_blind": image.follows(any_on, self._blind),
         }
-        for name, is_wet in wet.items():
-            found[f"wet_{name}"] = found[f"leak_{name}"] = is_wet
-            found[f"leak_sure_{name}"] = is_wet and losing
-            share = image.number(f"{name}.flow_share", otherwise=100.0) or 0.0
-            found[f"burst_{name}"] = suspect and (is_wet or share > limits.burst_flow_pct)
+        for ids, is_wet in zip(self._racks, wet, strict=True):
+            found[ids.wet] = found[ids.leak] = is_wet
+            found[ids.leak_sure] = is_wet and losing
+            share = (image.number(ids.share, otherwise=100.0) or 0.0) if suspect else 0.0
+            found[ids.burst] = suspect and (is_wet or share > limits.burst_flow_pct)
         return found
 
     def _reservoir(self, image: Image, level: float | None) -> dict[str, bool]:
@@ -140,7 +208,7 @@ class Evidence:
     # ------------------------------------------------------------ pumps and flow
 
     def _look_at_loop(self, image: Image, pumps: Sequence[RunSequence]) -> None:
-        speeds = [image.number(f"{pump.device}.speed", otherwise=None) for pump in pumps if pump.proven]
+        speeds = [image.number(pump.speed_id, otherwise=None) for pump in pumps if pump.proven]
         known = [speed for speed in speeds if speed is not None]
         flow = image.number("pod.flow", otherwise=None)
         self.loop.step(flow, known if len(known) == len(speeds) else [], image.at)
@@ -148,7 +216,7 @@ class Evidence:
     def _pumps(self, image: Image, pumps: Sequence[RunSequence], live: bool) -> dict[str, bool]:
         limits = self.pod.protection
         ratio = image.number("pod.flow_ratio", otherwise=None)
-        running = [image.reading(f"{pump.device}.running") for pump in pumps]
+        running = [image.reading(pump.running_id) for pump in pumps]
         stopped = bool(pumps) and all(one.usable and not one.value for one in running)
         failed = any(pump.state is RunState.FAILED for pump in pumps)
         silent = bool(pumps) and all(pump.state is RunState.UNKNOWN for pump in pumps)
@@ -170,11 +238,11 @@ class Evidence:
         """A pump is told to move nothing by two signs: its power against its partners', and the loop's flow."""
         powers: dict[str, float] = {}
         speeds: dict[str, float] = {}
-        for pump in (pump.device for pump in pumps if pump.proven):
-            power, speed = (image.number(f"{pump}.{name}", otherwise=None) for name in ("power", "speed"))
-            if power is not None and speed is not None:
-                powers[pump], speeds[pump] = power, speed
-        idle = idle_pumps(powers, speeds, self.pod.protection.pump_power_low_pct) if self.loop.jumped else set()
+        for pump in pumps if self.loop.jumped else ():
+            power, speed = image.number(pump.power_id, otherwise=None), image.number(pump.speed_id, otherwise=None)
+            if pump.proven and power is not None and speed is not None:
+                powers[pump.device], speeds[pump.device] = power, speed
+        idle = idle_pumps(powers, speeds, self.pod.protection.pump_power_low_pct)
         return {f"no_flow_{pump.device}": pump.device in idle for pump in pumps}
 
     # ------------------------------------------------------------ temperatures and water
@@ -198,7 +266,7 @@ class Evidence:
             "loop_unknown": live and supply is None and back is None,
         }
 
-    def _air(self, image: Image) -> dict[str, bool]:
+    def _air(self, image: Image, *, energised: bool) -> dict[str, bool]:
         """Compare the warmest room sensor, ahead by its own lag while it rises, with the limits."""
         limits = self.pod.protection
         warmest, at = _highest(image, self.pod.room.temperatures)
@@ -206,7 +274,6 @@ class Evidence:
         if warmest is None:
             return {}
         ahead = warmest + limits.air_lag_s * max(0.0, rate or 0.0)
-        energised = any(rack.energised(image) for rack in self.pod.racks)
         return {
             "air_warm": warmest > limits.air_warn_c,
             "air_high": energised and ahead > limits.air_cap_c,
@@ -221,29 +288,20 @@ class Evidence:
             "facility_water_lost": dry,
             "facility_water_gone": dry,
             "chiller_lost": any(chiller.state is RunState.FAILED for chiller in chillers),
-            "valve_stuck": any(image.flag(f"{self.pod.tcs.valve}.{flag}", otherwise=False) for flag in STUCK_FLAGS),
+            "valve_stuck": any(image.flag(flag, otherwise=False) for flag in self._stuck),
         }
 
     # ------------------------------------------------------------ power and controller
 
-    def _look_at_branches(self, image: Image, rack: Rack, now: float) -> None:
-        for unit, points in branches_of(rack).items():
-            branch, amps = self.branches[unit], image.numbers(points)
-            most, mean = max(amps, default=None), sum(amps) / max(1, len(amps))
-            branch.heat_pct = branch.watch.step(most, now)
-            branch.share = 100 * branch.watch.amps / branch.watch.rated_a
-            worth = len(amps) > 1 and mean > IMBALANCE_LEAST_SHARE * branch.watch.rated_a
-            branch.uneven = max(abs(one - mean) for one in amps) / mean * 100 if worth else 0.0
-
     def _power(self, image: Image) -> dict[str, bool]:
         limits, power = self.pod.protection, self.pod.power
         found: dict[str, bool] = {}
-        for unit, branch in self.branches.items():
+        for branch in self.branches.values():
             over = branch.over.step(branch.share)
             uneven = branch.uneven > limits.phase_imbalance_pct
-            found[f"{unit}_load_high"] = uneven or branch.share > limits.branch_warn_pct
-            found[f"{unit}_overload"] = over or branch.heat_pct > limits.branch_heat_cap_pct
-            found[f"{unit}_shed"] = branch.heat_pct > limits.branch_heat_shed_pct
+            found[branch.load_high] = uneven or branch.share > limits.branch_warn_pct
+            found[branch.overload] = over or branch.heat_pct > limits.branch_heat_cap_pct
+            found[branch.shed] = branch.heat_pct > limits.branch_heat_shed_pct
         feeds = image.numbers(power.feeds)
         total = image.number("pod.it_power", otherwise=None) or 0.0
         least = min(feeds, default=total)
@@ -256,8 +314,7 @@ class Evidence:
         }
 
     def _controller(self, image: Image, live: bool) -> dict[str, bool]:
-        links = [f"{LINK_DEVICE}{link}.connected" for link in self.pod.links]
-        known = [image.flag(point, otherwise=True) for point in links]
+        known = [image.flag(point, otherwise=True) for point in self._links]
         late = image.number("controller.late_scans", otherwise=None) or 0.0
         return {
             "bms_lost": bool(known) and not any(known),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 from controller.core.capacity import (
     ChipEstimate,
@@ -19,7 +19,8 @@ from controller.core.exchanger import Exchanger, coolant_kw
 from controller.core.image import Image
 from controller.core.permit import Limit
 from controller.core.pod import Pod
-from controller.core.power import Rack
+from controller.core.points import record
+from controller.core.power import Rack, sum_of
 from controller.core.sequences import RunSequence, RunState
 
 STARVED_PCT = 90.0  # of its neighbours' flow: a rack under this has a limit of its own
@@ -27,7 +28,7 @@ HEAT_LAG_S = 20.0  # from a rise of power until its heat is seen at the exchange
 METER_WRONG_SHARE = 0.5  # of a rack's flow: so much more in the main than in all racks, and the lowest meter is wrong
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Seen:
     """What one scan measured of the loop; None is what can't be trusted."""
 
@@ -42,6 +43,14 @@ class Seen:
     @property
     def supply(self) -> float:
         return self.setpoint_c if self.supply_c is None else self.supply_c
+
+
+class RackIds(NamedTuple):
+    """Points that tell of one rack."""
+
+    flow_share: str
+    chip_temp: str
+    seconds_to_trip: str
 
 
 class Headroom:
@@ -71,6 +80,10 @@ class Headroom:
         self.wrong_meters: set[str] = set()
         self._heat_kw: float | None = None
         self._at = 0.0
+        self._ids = {
+            name: RackIds(f"{name}.flow_share", f"{name}.chip_temp", f"{name}.seconds_to_trip") for name in self._models
+        }
+        self._shares: dict[str, float] | None = None
 
     def step(
         self,
@@ -89,7 +102,7 @@ class Headroom:
         flows = self._flows(image, seen.flow_lpm)
         self._chips(image, flows, seen, now)
         self._seconds(seen, now)
-        speeds = [s for p in pumps if p.proven for s in image.numbers([f"{p.device}.speed"])]
+        speeds = image.numbers(pump.speed_id for pump in pumps if pump.proven)
         possible = possible_flow_lpm(seen.flow_lpm, speeds, self.pod.tcs.flow_max_lpm)
         gain = min(1.0, possible / seen.flow_lpm) if possible is not None and seen.flow_lpm else 1.0
         found = list(self._by_flow(possible, {name: flow * gain for name, flow in flows.items()}, seen))
@@ -103,9 +116,9 @@ class Headroom:
         """Return the flow of each rack that is known; of one meter against all the others, the others are right."""
         shares: dict[str, float] = {}
         for rack in self.pod.racks:
-            measured = image.numbers(rack.flow)
-            if rack.flow and len(measured) == len(rack.flow):
-                shares[rack.name] = sum(measured) / self._models[rack.name].design_lpm
+            measured = image.follows(sum_of, rack.flow) if rack.flow else None
+            if measured is not None:
+                shares[rack.name] = measured / self._models[rack.name].design_lpm
         self.wrong_meters.clear()
         if total is not None and len(shares) == len(self.pod.racks) > 1:
             lowest = min(shares, key=lambda name: shares[name])
@@ -114,11 +127,13 @@ class Headroom:
             if gap > METER_WRONG_SHARE * design * total / self.pod.tcs.flow_design_lpm:
                 self.wrong_meters.add(lowest)
                 shares[lowest] += gap / design
-        for name in self._models:
-            others = [share for other, share in shares.items() if other != name]
-            middle = median(others) if others else 0.0
-            known = name in shares and middle > 0
-            self.numbers[f"{name}.flow_share"] = 100 * shares[name] / middle if known else None
+        if shares != self._shares:
+            self._shares = shares
+            for name, ids in self._ids.items():
+                others = [share for other, share in shares.items() if other != name]
+                middle = median(others) if others else 0.0
+                known = name in shares and middle > 0
+                self.numbers[ids.flow_share] = 100 * shares[name] / middle if known else None
         return {name: share * self._models[name].design_lpm for name, share in shares.items()}
 
     def _chips(self, image: Image, flows: Mapping[str, float], seen: Seen, now: float) -> None:
@@ -133,8 +148,8 @@ class Headroom:
                 seconds = chips.seconds_to(self.pod.cooling.chip_trip_c)
             else:
                 chips.chip_c = None
-            self.numbers[f"{rack.name}.chip_temp"] = estimate
-            self.numbers[f"{rack.name}.seconds_to_trip"] = seconds
+            ids = self._ids[rack.name]
+            self.numbers[ids.chip_temp], self.numbers[ids.seconds_to_trip] = estimate, seconds
 
     def _power_kw(self, rack: Rack, image: Image, seen: Seen) -> float | None:
         if not rack.energised(image):
@@ -152,7 +167,7 @@ class Headroom:
             last = heat if self._heat_kw is None else self._heat_kw
             self._heat_kw = last + (heat - last) * passed / (HEAT_LAG_S + passed)
         self._at = now
-        seconds = [s for rack in self.pod.racks if (s := self.numbers[f"{rack.name}.seconds_to_trip"]) is not None]
+        seconds = [s for ids in self._ids.values() if (s := self.numbers[ids.seconds_to_trip]) is not None]
         if self._heat_kw is not None and None not in (seen.supply_c, seen.return_c, seen.flow_lpm):
             taken = coolant_kw(seen.flow_lpm or 0.0, (seen.return_c or 0.0) - seen.supply)
             trip_c = self.pod.protection.supply_temp_trip_c
@@ -163,7 +178,7 @@ class Headroom:
         if possible is not None:
             yield Limit("TCS flow too low for full power", self._whole.permit_kw(possible, seen.supply))
         for name, flow in flows.items():  # one that shares what all lack is not capped twice
-            share = self.numbers[f"{name}.flow_share"]
+            share = self.numbers[self._ids[name].flow_share]
             if share is not None and share < STARVED_PCT:
                 yield Limit(f"{name} gets too little flow", self._models[name].permit_kw(flow, seen.supply), name)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Generic, TypeVar
+from typing import Any, TypeVar, cast
 
 from controller.core.points import NEVER_READ, USABLE, Point, Quality, Reading, Value
 
@@ -14,16 +14,38 @@ LOOK_S = 2.0  # how long a reading may be watched that has become good and fresh
 ROUNDING_S = 1e-6  # far below a scan; sums of seconds are not exact
 
 
+@dataclass(slots=True)
+class _Fact:
+    """What followed from some readings, and in which image it was last seen that they are the same."""
+
+    image: object
+    readings: list[Reading]
+    value: Any
+
+
+def numbers_of(readings: Iterable[Reading]) -> list[float]:
+    """Return the usable values among ``readings``, in their order."""
+    return [
+        float(value)
+        for reading in readings
+        if reading.quality in USABLE and (value := reading.value) is not None and not isinstance(value, str)
+    ]
+
+
 class Image:
     """Readings of one scan. A reading that is not usable forces its reader to say what to do instead.
 
     Built by ``freeze``. What the scan derives from it is added (``with_derived``); nothing that is there is changed.
+
+    Args:
+        facts: memory of ``follows``, handed on from image to image.
     """
 
-    __slots__ = ("_readings", "at")
+    __slots__ = ("_facts", "_readings", "at")
 
-    def __init__(self, readings: dict[str, Reading], at: float) -> None:
+    def __init__(self, readings: dict[str, Reading], at: float, facts: dict[Any, _Fact] | None = None) -> None:
         self._readings = readings
+        self._facts: dict[Any, _Fact] = {} if facts is None else facts
         self.at = at
 
     def __iter__(self) -> Iterator[str]:
@@ -54,17 +76,27 @@ class Image:
 
     def numbers(self, points: Iterable[str]) -> list[float]:
         """Return the usable values among ``points``, in their order."""
-        found, get = [], self._readings.get
-        for point in points:
-            reading = get(point, NEVER_READ)
-            value = reading.value
-            if reading.quality in USABLE and value is not None and not isinstance(value, str):
-                found.append(float(value))
-        return found
+        get = self._readings.get
+        return numbers_of([get(point, NEVER_READ) for point in points])
 
-    def readings(self, points: Iterable[str]) -> list[Reading | None]:
-        """Return what is there of ``points``, in their order."""
-        return [*map(self._readings.get, points)]
+    def follows(self, work: Callable[[Sequence[Reading]], T], points: tuple[str, ...]) -> T:
+        """Return what ``work`` makes of the readings of ``points``: done anew only where one is another than before.
+
+        A reading that grows too old becomes another one by that, so what follows is never staler than the image.
+        ``points`` are of devices: what the scan itself derives may come after the first question of a scan.
+        """
+        key = (work, points)
+        fact = self._facts.get(key)
+        if fact is not None and fact.image is self:
+            return cast(T, fact.value)
+        get = self._readings.get
+        readings = [get(point, NEVER_READ) for point in points]
+        if fact is None:
+            fact = self._facts[key] = _Fact(self, readings, work(readings))
+        elif readings != fact.readings:
+            fact.readings, fact.value = readings, work(readings)
+        fact.image = self
+        return cast(T, fact.value)
 
     def with_derived(self, derived: Mapping[str, Reading]) -> Image:
         """Return this image with what the scan has worked out from it. Each point is worked out once a scan."""
@@ -73,31 +105,6 @@ class Image:
 
     def items(self) -> Iterable[tuple[str, Reading]]:
         return self._readings.items()
-
-
-class Fact(Generic[T]):
-    """What follows from the readings of a few points and from nothing else: worked out anew when one is another one.
-
-    A reading that grows too old becomes another one by that, so a fact is never staler than the image. Its points are
-    those of devices: what the scan itself derives may come after the fact was asked for.
-    """
-
-    __slots__ = ("_image", "_points", "_seen", "_value", "_work")
-
-    _value: T
-
-    def __init__(self, points: Iterable[str], work: Callable[[Image], T]) -> None:
-        self._points, self._work = tuple(points), work
-        self._image: Image | None = None
-        self._seen: list[Reading | None] | None = None
-
-    def __call__(self, image: Image) -> T:
-        """Return what follows from ``image``."""
-        if image is not self._image:
-            self._image, seen = image, image.readings(self._points)
-            if seen != self._seen:
-                self._seen, self._value = seen, self._work(image)
-        return self._value
 
 
 @dataclass(slots=True)
@@ -143,6 +150,7 @@ class Freezer:
 
     def __init__(self, points: Mapping[str, Point]) -> None:
         """Take every configured point by id; those that can't be read have no reading."""
+        self._facts: dict[Any, _Fact] = {}
         self._names = [name for name, point in points.items() if point.readable]
         self._missing = dict.fromkeys(self._names, NEVER_READ)
         limits = {points[name].max_age_s for name in self._names} - {inf}
@@ -158,7 +166,7 @@ class Freezer:
                 ageing.look_at = -inf
         for ageing in self._ageing:
             ageing.age(readings, now)
-        return Image(readings, now)
+        return Image(readings, now, self._facts)
 
 
 def freeze(inbox: Mapping[str, Reading], points: Mapping[str, Point], now: float) -> Image:

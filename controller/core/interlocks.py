@@ -117,8 +117,6 @@ class Interlock:
         self.delay = Delay(self.row.delay_s, self.row.clear_s)
 
     def step(self, condition: bool, now: float, *, reset: bool) -> bool:
-        if not condition and not reset and not self.acting and self.delay.idle and self.melts_at is None:
-            return False
         held = self._melted(self.delay.step(condition, now), now, reset=reset)
         self.acting = self.latch.step(held, reset=reset) if self.row.trip else held
         return self.acting
@@ -132,6 +130,11 @@ class Interlock:
         elif reset and not served:
             self.melts_at = None
         return self.melts_at is not None and now >= self.melts_at
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether a step without condition and reset would change nothing."""
+        return not self.acting and self.delay.idle and self.melts_at is None
 
     @property
     def there(self) -> bool:
@@ -151,6 +154,7 @@ class Interlocks:
     def __init__(self, rows: Sequence[Row], latched: Iterable[str] = ()) -> None:
         self._all = {row.id: Interlock(row) for row in rows}
         self._acting: dict[str, None] = {}
+        self._awake = set(self._all)  # rows that are not at rest
         self.first_out = ""
         self.first_outs: dict[str, str] = {}
         self.bypasses: dict[str, Bypass] = {}
@@ -166,10 +170,14 @@ class Interlocks:
         for name in [name for name, bypass in self.bypasses.items() if now >= bypass.until]:
             del self.bypasses[name]
         before = bool(self._acting)
-        for name, interlock in self._all.items():
-            condition = conditions.get(name, False) and name not in self.bypasses
-            interlock.step(condition, now, reset=reset)
-        self._acting = {name: None for name, interlock in self._all.items() if interlock.acting}
+        due = self._all.keys() if reset else self._awake.union(name for name, there in conditions.items() if there)
+        self._awake = set()
+        for name in due & self._all.keys():
+            interlock = self._all[name]
+            interlock.step(conditions.get(name, False) and name not in self.bypasses, now, reset=reset)
+            if not interlock.at_rest:
+                self._awake.add(name)
+        self._acting = {name: None for name in self._all if self._all[name].acting} if self._awake else {}
         if not self._acting:
             self.first_out = ""
         elif not before or not self.first_out:
@@ -227,7 +235,7 @@ class Interlocks:
         return [self._all[name].row for name in self._acting]
 
     def latched(self) -> list[str]:
-        return [name for name, interlock in self._all.items() if interlock.latch.state]
+        return [name for name in self._acting if self._all[name].latch.state]
 
     def tripped(self) -> str:
         """Return the cause of the first trip that takes the whole pod down, or nothing."""
@@ -241,7 +249,7 @@ class Interlocks:
 
     def cleared(self) -> bool:
         """True when no trip's condition is there any more."""
-        return not any(i.there for i in self._all.values() if i.row.trip)
+        return not any(self._all[name].there for name in self._awake if self._all[name].row.trip)
 
     def why_rack(self, rack: str) -> str:
         """Return the cause of the trip that takes ``rack`` off, or nothing."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from controller.core.blocks import Delay
 from controller.core.capacity import Cooling, share_pct
+from controller.core.points import record
 
 ACTS_S = 1.0  # a permit under the power acts when it lasts so long
 IDLE_PCT = 90.0  # of the permit: with less power than that for IDLE_S the permit is no limit
@@ -23,7 +24,7 @@ RESTORE_S = 30.0  # the full permit must have stood so long before a shed rack c
 NEVER_SHED_TIER = 0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Limit:
     """A cap that somebody asks for: on the whole pod, or on one rack. ``cause`` is what people read."""
 
@@ -32,7 +33,10 @@ class Limit:
     rack: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+NO_LIMIT = Limit("", math.inf)
+
+
+@record
 class Load:
     """One rack as the permit sees it; ``power_kw`` is None where it is not known."""
 
@@ -43,7 +47,7 @@ class Load:
     power_kw: float | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Grant:
     """What one target (the pod or a rack) may draw: kW, the same as a share of its rating, and why no more."""
 
@@ -67,7 +71,7 @@ class _Target:
     over_kw: float = 0.0
 
     def step(self, limits: Sequence[Limit], rated_kw: float, now: float) -> Grant:
-        least = min(limits, key=lambda limit: limit.kw, default=Limit("", math.inf))
+        least = min(limits, key=lambda limit: limit.kw) if limits else NO_LIMIT
         wanted = min(rated_kw, max(0.0, least.kw))
         kw = min(self.kw, rated_kw)
         passed, self.at = max(0.0, now - self.at), now
@@ -134,17 +138,19 @@ class Permit:
         Args:
             power_kw: of all racks, as it was voted; None where it is not known.
         """
-        asked = list(limits)
+        asked: dict[str, list[Limit]] = {}
+        for limit in limits:
+            asked.setdefault(limit.rack, []).append(limit)
         on = [load for load in loads if load.on]
         rated = sum(load.rated_kw for load in on or loads)
-        self.pod = self._pod.step([limit for limit in asked if not limit.rack], rated, now)
+        self.pod = self._pod.step(asked.get("", ()), rated, now)
         self.limiting = self._pod.limiting(self.pod, power_kw, now)
         racks: dict[str, Grant] = {}
         for load in loads:
             target = self._racks[load.name]
-            own = target.step([limit for limit in asked if limit.rack == load.name], load.rated_kw, now)
+            own = target.step(asked.get(load.name, ()), load.rated_kw, now)
             share = Grant(self.pod.cap_pct / 100 * load.rated_kw, self.pod.cap_pct, self.pod.cause)
-            racks[load.name] = min(own, share, key=lambda grant: grant.kw)
+            racks[load.name] = share if share.kw < own.kw else own
             if target.deaf(own, load.rated_kw, load.power_kw, now) and load.on:
                 self.shed.add(load.name)
         self.racks = racks

@@ -5,11 +5,37 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from controller.core.image import Image
-from controller.core.points import Kind
+from controller.core.image import Image, numbers_of
+from controller.core.points import Kind, Reading, record
 from controller.core.sequences import Demand
 
 RACK_DEAD_KW = 1.0
+
+
+@record
+class Outlets:
+    """What the outlets of one rack say.
+
+    Attributes:
+        energised: any is on, or is not known to be off.
+        pending: any is known to be off.
+        on: any is known to be on.
+    """
+
+    energised: bool
+    pending: bool
+    on: bool
+
+
+def outlets_of(readings: Sequence[Reading]) -> Outlets:
+    known = [bool(reading.value) for reading in readings if reading.usable]
+    return Outlets(any(known) or len(known) < len(readings), not all(known), any(known))
+
+
+def sum_of(readings: Sequence[Reading]) -> float | None:
+    """Return the sum of the numbers, or None when one of them can't be trusted."""
+    values = numbers_of(readings)
+    return sum(values) if len(values) == len(readings) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,18 +57,20 @@ class Rack:
     shed_tier: int
     name: str = ""
 
+    def said(self, image: Image) -> Outlets:
+        return image.follows(outlets_of, self.outlets)
+
     def energised(self, image: Image) -> bool:
         """True when any outlet is on, or is not known to be off."""
-        return any(image.flag(outlet, otherwise=True) for outlet in self.outlets)
+        return image.follows(outlets_of, self.outlets).energised
 
     def pending(self, image: Image) -> bool:
         """True when an outlet is known to be off."""
-        return any(not image.flag(outlet, otherwise=True) for outlet in self.outlets)
+        return image.follows(outlets_of, self.outlets).pending
 
     def power_kw(self, image: Image) -> float | None:
         """Return the rack's power, or None when one of its meters can't be trusted."""
-        values = image.numbers(self.power)
-        return sum(values) if len(values) == len(self.power) else None
+        return image.follows(sum_of, self.power)
 
 
 def branches_of(rack: Rack) -> dict[str, list[str]]:
@@ -69,12 +97,10 @@ def it_power_kw(power: Power, racks: Sequence[Rack], image: Image) -> float | No
 
 def it_power_sources(power: Power, racks: Sequence[Rack], image: Image) -> list[float]:
     """Return the feeds' sum and the racks' sum in kW, each only if it is whole."""
-    feeds = image.numbers(power.feeds)
+    feeds = image.follows(sum_of, power.feeds) if power.feeds else None
     by_rack = [rack.power_kw(image) for rack in racks]
-    whole = []
-    if feeds and len(feeds) == len(power.feeds):
-        whole.append(sum(feeds))
-    if by_rack and all(value is not None for value in by_rack):
+    whole = [] if feeds is None else [feeds]
+    if by_rack and None not in by_rack:
         whole.append(sum(value for value in by_rack if value is not None))
     return whole
 

@@ -7,7 +7,7 @@ from enum import Enum
 
 from controller.core.blocks import Delay
 from controller.core.image import Image
-from controller.core.points import Value
+from controller.core.points import Value, record
 
 RUN_LOST_S = 1.0  # how long a running proof may be missing before the equipment counts as failed
 
@@ -20,7 +20,7 @@ class RunState(Enum):
     UNKNOWN = "unknown"  # its device does not answer: no capacity is counted on it, and it is not commanded off
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Demand:
     """What a sequence or loop asks of one output; only the gate turns it into a Write.
 
@@ -40,6 +40,7 @@ class RunSequence:
     Attributes:
         prove_s: how long it may take from the command until it says it runs.
         min_on_s, min_off_s: least times between commands; a machine found running or stopped starts neither.
+        running_id and so on: ids of its points.
     """
 
     device: str
@@ -52,6 +53,16 @@ class RunSequence:
     stopped_at: float = float("-inf")
     lost: Delay = field(default_factory=lambda: Delay(RUN_LOST_S))
     faulty: bool = False  # failed by more than having stopped: it stays failed though it may run again
+    running_id: str = field(init=False)
+    fault_id: str = field(init=False)
+    run_cmd_id: str = field(init=False)
+    speed_id: str = field(init=False)
+    speed_cmd_id: str = field(init=False)
+    power_id: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        for name in ("running", "fault", "run_cmd", "speed", "speed_cmd", "power"):
+            setattr(self, f"{name}_id", f"{self.device}.{name}")
 
     def step(self, wanted: bool | None, now: float) -> list[Demand]:
         """Return the run command wanted now; None leaves the machine as it stands. ``observe`` comes first."""
@@ -67,10 +78,10 @@ class RunSequence:
             self.stopped_at = now
             self._go(RunState.STOPPED, now)
         if self.state is RunState.FAILED:
-            return [Demand(f"{self.device}.run_cmd", False, "failed: locked until reset")]
+            return [Demand(self.run_cmd_id, False, "failed: locked until reset")]
         if self.state is RunState.UNKNOWN or (wanted and not active and self.state is RunState.STOPPED):
             return []
-        return [Demand(f"{self.device}.run_cmd", wanted, "sequence" if wanted else "not needed")]
+        return [Demand(self.run_cmd_id, wanted, "sequence" if wanted else "not needed")]
 
     def reset(self, now: float) -> None:
         """Forget a failure, on the operator's order."""
@@ -89,9 +100,10 @@ class RunSequence:
 
     def observe(self, image: Image, now: float) -> None:
         """Take the machine's state from what its device says."""
-        running_known = image.usable(f"{self.device}.running")
-        running = image.flag(f"{self.device}.running", otherwise=False)
-        fault = image.flag(f"{self.device}.fault", otherwise=False)
+        said = image.reading(self.running_id)
+        running_known = said.usable
+        running = running_known and bool(said.value)
+        fault = image.flag(self.fault_id, otherwise=False)
         lost = self.lost.step(running_known and not running and self.state is RunState.RUNNING, now)
         self.faulty = self.faulty or fault
         if self.faulty:
@@ -112,7 +124,7 @@ class RunSequence:
 
     def _stopped_by_itself(self, image: Image, now: float) -> None:
         """A machine that stopped while it was told to run has failed; one told to stop has stopped."""
-        told_to_run = image.flag(f"{self.device}.run_cmd", otherwise=True)
+        told_to_run = image.flag(self.run_cmd_id, otherwise=True)
         self.stopped_at = now
         self._go(RunState.FAILED if told_to_run else RunState.STOPPED, now)
 
