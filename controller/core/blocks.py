@@ -106,6 +106,11 @@ class LeakyDelay:
     condition: bool = False
     at: float | None = None
 
+    @property
+    def at_rest(self) -> bool:
+        """Whether a step without its condition, however late, would change nothing."""
+        return not self.condition and self.spent_s <= 0.0
+
     def step(self, condition: bool, now: float) -> bool:
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
         self.spent_s = clamp(self.spent_s + (passed if self.condition else -REFILL * passed), 0.0, self.on_s)
@@ -262,7 +267,13 @@ class _Channel:
     ejected: bool = False
     value: float | None = None
     changed_at: float = 0.0
+    moved: bool = False  # have all others since then
     spans: dict[int, tuple[float, float]] = field(default_factory=dict)  # lowest and highest of each other since then
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether the same values again, however late, would change nothing."""
+        return not self.ejected and not self.moved and self.deviates.at_rest
 
 
 @dataclass(slots=True)
@@ -286,6 +297,7 @@ class Vote:
     moved: float
     safer_is_high: bool
     channels: list[_Channel] = field(init=False)
+    _rested: tuple[tuple[float | None, ...], Voted] | None = None  # what was seen last and found, while all is at rest
 
     def __post_init__(self) -> None:
         self.channels = [_Channel(LeakyDelay(self.eject_s), Delay(self.readmit_s)) for _ in range(self.count)]
@@ -294,40 +306,50 @@ class Vote:
         """Return the vote of ``values``, one for each sensor; None for one that can't be read now."""
         if len(values) != self.count:
             raise ValueError(f"a vote of {self.count} got {len(values)} values")
+        seen = (*values, anchor)
+        if self._rested and self._rested[0] == seen:
+            return self._rested[1]
+        known = self._good(values)
         for place, channel in enumerate(self.channels):
-            self._judge(place, channel, values, now, anchor)
-        used = self._good(values)
+            was = channel.ejected
+            self._judge(place, channel, values, known, now, anchor)
+            if self.channels[place].ejected is not was:
+                known = self._good(values)
         ejected = tuple(place for place, channel in enumerate(self.channels) if channel.ejected)
-        return Voted(self._of([float(values[place] or 0.0) for place in used]), used, ejected)
+        voted = Voted(self._of([float(values[place] or 0.0) for place in known]), known, ejected)
+        self._rested = (seen, voted) if all(channel.at_rest for channel in self.channels) else None
+        return voted
 
-    def _trusted(self, values: Sequence[float | None], anchor: float | None) -> float | None:
+    def _trusted(self, known: Sequence[float], anchor: float | None) -> float | None:
         """Return the value that the anchor speaks for, where sensors lie too far apart."""
-        known = [float(values[place] or 0.0) for place in self._good(values)]
         if anchor is None or len(known) < 2 or max(known) - min(known) <= self.band:
             return None
         return min(known, key=lambda value: abs(value - anchor))
 
     def _judge(
-        self, place: int, channel: _Channel, values: Sequence[float | None], now: float, anchor: float | None
-    ) -> None:
+        self, place: int, channel: _Channel, values: Sequence[float | None], known: Sequence[int], now: float,
+        anchor: float | None,
+    ) -> None:  # fmt: skip
         value = values[place]
-        others = tuple(other for other in self._good(values) if other != place)
+        others = [other for other in known if other != place]
         rest = [float(values[other] or 0.0) for other in others]
-        middle = median(rest) if rest else None
-        if value is None or middle is None:
+        if value is None or not rest:
             channel.holds.step(False, now)
             channel.deviates.step(False, now)
             return
-        beside = dict(zip(others, rest, strict=True)) | ({} if anchor is None else {ANCHOR: anchor})
+        beside = dict(zip(others, rest, strict=True))
+        if anchor is not None:
+            beside[ANCHOR] = anchor
         frozen = self._frozen(channel, value, beside, now)
-        trusted = self._trusted(values, anchor)
-        apart = abs(value - (median([*rest, value]) if trusted is None else trusted)) > self.band
-        enough = len(rest) >= (2 if trusted is None else 1)
+        trusted = self._trusted([float(values[other] or 0.0) for other in known], anchor)
         if channel.ejected:
-            back = channel.holds.step(abs(value - middle) <= self.band and not frozen, now)
+            back = channel.holds.step(abs(value - median(rest)) <= self.band and not frozen, now)
             if back:
                 self.channels[place] = _Channel(LeakyDelay(self.eject_s), Delay(self.readmit_s), False, value, now)
-        elif channel.deviates.step(apart and enough, now) or (frozen and len(rest) >= 2):
+            return
+        apart = abs(value - (median([*rest, value]) if trusted is None else trusted)) > self.band
+        enough = len(rest) >= (2 if trusted is None else 1)
+        if channel.deviates.step(apart and enough, now) or (frozen and len(rest) >= 2):
             channel.ejected = True
             channel.holds = Delay(self.readmit_s)
 
@@ -335,11 +357,14 @@ class Vote:
         if value != channel.value or others.keys() != channel.spans.keys():
             channel.value, channel.changed_at = value, now
             channel.spans = {place: (other, other) for place, other in others.items()}
+            channel.moved = False
+            return False
         for place, other in others.items():
             low, high = channel.spans[place]
-            channel.spans[place] = min(low, other), max(high, other)
-        moved = min(high - low for low, high in channel.spans.values()) > self.moved
-        return moved and now - channel.changed_at >= self.frozen_s
+            if not low <= other <= high:
+                channel.spans[place] = min(low, other), max(high, other)
+        channel.moved = all(high - low > self.moved for low, high in channel.spans.values())
+        return channel.moved and now - channel.changed_at >= self.frozen_s
 
     def _good(self, values: Sequence[float | None]) -> tuple[int, ...]:
         return tuple(

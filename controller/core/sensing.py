@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import NamedTuple
 
 from controller.core.blocks import Delay, LeakyDelay, Vote, Voted, clamp
 from controller.core.effect import FLOW_LEAST_LPM, Heat, Stroke, SupplyModel, ValveWatch
 from controller.core.exchanger import Exchanger
-from controller.core.image import Image
+from controller.core.image import Image, numbers_of
 from controller.core.loops import speed_for_flow_pct
 from controller.core.pod import Pod
 from controller.core.points import Reading, bad, good
-from controller.core.power import it_power_sources
+from controller.core.power import it_power_sources, sum_of
 
 BAND_K, EJECT_S, READMIT_S = 1.0, 5.0, 30.0
 FROZEN_S, MOVED_K = 30.0, 0.25  # a probe of 0.1 K that stands still while its partners moved by two and a half steps
@@ -50,6 +51,19 @@ class FlowJudge:
         return min([meter, *others]), True
 
 
+class ValveIds(NamedTuple):
+    """Points of one valve."""
+
+    position_cmd: str
+    position: str
+    stuck: str
+    no_effect: str
+
+    @classmethod
+    def of(cls, valve: str) -> ValveIds:
+        return cls(*(f"{valve}.{name}" for name in cls._fields))
+
+
 class Sensing:
     """Votes of one pod; ``watch`` is the exchanger's valve, whose model is what breaks a tie of supply probes."""
 
@@ -64,7 +78,13 @@ class Sensing:
         self._splits = {role: Delay(SPLIT_S, SPLIT_S) for role in ROLES}
         exchanger = Exchanger(tcs.exchanger_kw_per_k, tcs.flow_design_lpm, tcs.exchanger_water_lpm)
         self.watch = ValveWatch(SupplyModel(exchanger, tcs.valve_rangeability))
-        self._racks = {rack.valve: Stroke() for rack in pod.racks}
+        self._suspects = {role: [f"{point}_suspect" for point in points] for role, points in self._points.items()}
+        self._valve = ValveIds.of(tcs.valve)
+        self._racks = [(ValveIds.of(rack.valve), Stroke()) for rack in pod.racks]
+        self._meters = tuple(point for rack in pod.racks for point in rack.flow)
+        self._metered = all(rack.flow for rack in pod.racks)
+        self._turning = tuple(f"{pump}.{name}" for pump in tcs.pumps for name in ("running", "speed"))
+        self._rated_kw = pod.rated_kw
         self._flow = FlowJudge(tcs.flow_design_lpm, LeakyDelay(FLOW_S))
         self._power = Delay(POWER_S, POWER_S)
         self.water_share: float | None = None
@@ -84,8 +104,8 @@ class Sensing:
             result = self._vote(role, image, anchor, now)
             voted[role] = result.value
             found[f"pod.{role}"] = bad("not known", now) if result.value is None else good(result.value, now)
-            for place, point in enumerate(self._points[role]):
-                found[f"{point}_suspect"] = good(place in result.ejected, now)
+            for place, suspect in enumerate(self._suspects[role]):
+                found[suspect] = good(place in result.ejected, now)
             found[f"pod.{role}_split"] = good(self._splits[role].step(self._split(role, image, result), now), now)
         found |= self._valves(image, voted, flow, setpoint_c)
         return image.with_derived(found)
@@ -100,12 +120,14 @@ class Sensing:
 
     def _split(self, role: str, image: Image, result: Voted) -> bool:
         """Two that are left and don't agree: nobody can tell which is wrong."""
+        if len(result.used) != 2:
+            return False
         used = image.numbers(self._points[role][place] for place in result.used)
         return len(used) == 2 and max(used) - min(used) > SPLIT_K
 
     def _heat(self, image: Image, voted: dict[str, float | None], flow: float | None, supply: float) -> Heat | None:
         back, water = voted["return_temp"], voted["fws_supply_temp"]
-        position = image.number(f"{self.pod.tcs.valve}.position", otherwise=self.watch.seen_pct)
+        position = image.number(self._valve.position, otherwise=self.watch.seen_pct)
         if back is None or water is None or flow is None or position is None or flow < FLOW_LEAST_LPM:
             return None
         return Heat(supply, back, water, flow, position)
@@ -118,41 +140,39 @@ class Sensing:
     def _valves(
         self, image: Image, voted: dict[str, float | None], flow: float | None, setpoint_c: float
     ) -> Iterator[tuple[str, Reading]]:
-        now, valve, supply = image.at, self.pod.tcs.valve, voted["supply_temp"]
+        now, valve, supply = image.at, self._valve, voted["supply_temp"]
         heat = None if supply is None else self._heat(image, voted, flow, supply)
         self.water_share = self.watch.step(*_standing(image, valve), heat, setpoint_c, now)
-        yield f"{valve}.stuck", good(self.watch.stroke.stuck, now)
-        yield f"{valve}.no_effect", good(self.watch.no_effect, now)
-        for name, stroke in self._racks.items():
-            yield f"{name}.stuck", good(stroke.step(*_standing(image, name), now), now)
+        yield valve.stuck, good(self.watch.stroke.stuck, now)
+        yield valve.no_effect, good(self.watch.no_effect, now)
+        for ids, stroke in self._racks:
+            yield ids.stuck, good(stroke.step(*_standing(image, ids), now), now)
 
     def _flow_lpm(self, image: Image, now: float) -> tuple[float | None, bool]:
         meter = image.number(self.pod.tcs.flow, otherwise=None)
-        points = [point for rack in self.pod.racks for point in rack.flow]
-        of_racks = image.numbers(points)
-        known = len(of_racks) == len(points) and all(rack.flow for rack in self.pod.racks)
-        return self._flow.step(meter, sum(of_racks) if known else None, self._curve_lpm(image), now)
+        of_racks = image.follows(sum_of, self._meters) if self._metered else None
+        return self._flow.step(meter, of_racks, image.follows(self._curve_lpm, self._turning), now)
 
-    def _curve_lpm(self, image: Image) -> float | None:
-        """Return what the pumps would give at their speeds in a loop as it was designed."""
-        tcs, speeds = self.pod.tcs, []
-        for pump in tcs.pumps:
-            speed = image.number(f"{pump}.speed", otherwise=None)
-            if speed is None:
-                return None
-            if image.flag(f"{pump}.running", otherwise=False):
-                speeds.append(speed)
-        if not speeds:
+    def _curve_lpm(self, readings: Sequence[Reading]) -> float | None:
+        """Return what the pumps would give at their speeds in a loop as it was designed.
+
+        Args:
+            readings: of each pump, whether it runs and its speed.
+        """
+        tcs, speeds = self.pod.tcs, numbers_of(readings[1::2])
+        if len(speeds) < len(tcs.pumps):
             return None
-        return tcs.flow_design_lpm * median(speeds) / speed_for_flow_pct(tcs, tcs.flow_design_lpm, len(speeds))
+        running = [speed for said, speed in zip(readings[::2], speeds, strict=True) if said.usable and said.value]
+        if not running:
+            return None
+        return tcs.flow_design_lpm * median(running) / speed_for_flow_pct(tcs, tcs.flow_design_lpm, len(running))
 
     def _power_split(self, image: Image) -> bool:
         sources = it_power_sources(self.pod.power, self.pod.racks, image)
-        rated = sum(rack.rated_kw for rack in self.pod.racks)
-        return len(sources) > 1 and max(sources) - min(sources) > max(POWER_APART * max(sources), 0.02 * rated)
+        return len(sources) > 1 and max(sources) - min(sources) > max(POWER_APART * max(sources), 0.02 * self._rated_kw)
 
 
-def _standing(image: Image, valve: str) -> tuple[float | None, float | None]:
+def _standing(image: Image, valve: ValveIds) -> tuple[float | None, float | None]:
     """Return where a valve is told to stand, and where it says it stands."""
-    command, position = (image.number(f"{valve}.{name}", otherwise=None) for name in ("position_cmd", "position"))
+    command, position = image.number(valve.position_cmd, otherwise=None), image.number(valve.position, otherwise=None)
     return None if command is None else clamp(command, 0.0, 100.0), position
