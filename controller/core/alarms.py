@@ -26,7 +26,7 @@ from controller.core.alarm_states import (
 )
 from controller.core.alarm_watch import SHELVE_MAX_S, Aside, Watch, restore_watch, saved_watch
 from controller.core.image import Image
-from controller.core.points import Reading
+from controller.core.points import NEVER_READ, Reading
 
 __all__ = ["Alarm", "AlarmEvent", "AlarmRow", "AlarmState", "Alarms", "Answer", "Priority"]
 
@@ -48,6 +48,7 @@ class Alarms:
 
     def __init__(self, rows: Sequence[AlarmRow], boot: int = 0) -> None:
         self._watches = {row.id: Watch(row) for row in rows}
+        self._points = tuple(watch.row.point for watch in self._watches.values())
         self._causes = sorted({BOOTING, *(point for row in rows for point in row.unless)})
         self._on: set[str] = set()
         self._incidents = groups(row.group for row in rows)
@@ -61,17 +62,17 @@ class Alarms:
 
     def step(self, image: Image, now: float) -> list[AlarmEvent]:
         """Advance every alarm; return what happened since the last step, operations too."""
-        flag, reading_of = image.flag, image.reading
-        on = {point for point in self._causes if flag(point, otherwise=False)}
+        on = {point for point in self._causes if image.flag(point, otherwise=False)}
         wake = on != self._on
         self._on = on
-        for watch in self._watches.values():
-            reading, seen = reading_of(watch.row.point), watch.seen
-            same = reading is seen or (
-                seen is not None and reading.value == seen.value and reading.quality is seen.quality
-            )
+        for watch, found in zip(self._watches.values(), image.readings(self._points), strict=True):
+            seen = watch.seen
+            if found is seen and seen is not None and not wake and not watch.awake:
+                continue
+            reading = found or NEVER_READ
+            same = seen is not None and reading.value == seen.value and reading.quality is seen.quality
+            watch.seen = reading
             if not same or wake or watch.awake:
-                watch.seen = reading
                 self._advance(watch, reading, now)
         self._load.step(now)
         events, self._events = self._events, []

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 
-from controller.core.assess import reading
+from controller.core.assess import LOOP, reading
 from controller.core.headroom import Headroom, Seen
 from controller.core.image import Image
 from controller.core.permit import Limit, Load, Permit
@@ -17,7 +17,6 @@ from controller.core.sequences import Demand, RunSequence
 from controller.core.slots import Slots
 
 SHED = "power cap not followed"
-SEEN = ("pod.supply_temp", "pod.return_temp", "pod.fws_supply_temp", "pod.flow", "pod.it_power")
 
 
 class RackIds(NamedTuple):
@@ -29,6 +28,10 @@ class RackIds(NamedTuple):
     shed: str
     flow_wrong: str
 
+    @classmethod
+    def of(cls, rack: str) -> RackIds:
+        return cls(*(f"{rack}.{name}" for name in cls._fields))
+
 
 class Allowance:
     """Headroom and permit of one pod, and the racks that were shed. ``shed`` names those found so at start."""
@@ -38,9 +41,7 @@ class Allowance:
         self.headroom = Headroom(pod)
         self.permit = Permit(pod.cooling, [rack.name for rack in pod.racks], shed)
         self._restore = EnergiseSequence(pod.power, pod.racks)
-        self._ids = {
-            name: RackIds(*(f"{name}.{field}" for field in RackIds._fields)) for name in (rack.name for rack in pod.racks)
-        }
+        self._ids = {rack.name: RackIds.of(rack.name) for rack in pod.racks}
 
     @property
     def shed(self) -> set[str]:
@@ -106,7 +107,7 @@ class Allowance:
 
 def seen(image: Image, slots: Slots) -> Seen:
     """Return what this scan measured of the loop."""
-    supply, back, water, flow, power = (image.number(point, otherwise=None) for point in SEEN)
+    supply, back, water, flow, power = (image.number(point, otherwise=None) for point in LOOP)
     setpoint, water_sp = slots.value("pod.supply_temp_sp"), slots.value("pod.fws_supply_temp_sp")
     return Seen(supply, back, water, flow, power, setpoint, water_sp)
 

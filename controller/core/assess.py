@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from controller.core import capacity, loops, modes
 from controller.core.alarms import Alarm
 from controller.core.blocks import Ramp, clamp
-from controller.core.image import Image
+from controller.core.image import Image, numbers_of
 from controller.core.pod import Pod
 from controller.core.points import Reading, bad, good
 from controller.core.power import it_power_kw
@@ -16,6 +16,7 @@ from controller.core.slots import Floor, Slots
 
 FLOW_GOOD_PCT = 90.0  # of the need: silent pumps turn, for what else makes it
 FLOW_PROVEN_PCT = 60.0  # of the need: with less no rack is energised
+LOOP = ("pod.supply_temp", "pod.return_temp", "pod.fws_supply_temp", "pod.flow", "pod.it_power")
 DEW_AGREE_K, DEW_APART_K = 1.0, 0.5
 
 
@@ -24,8 +25,13 @@ def dew_point_c(pod: Pod, image: Image) -> float | None:
 
     Sensors that disagree by 1.5 K and more put 1 K on top; none is added while they lie within 1 K.
     """
-    pairs = zip(pod.room.temperatures, pod.room.humidities, strict=True)
-    dews = [loops.dew_point_c(*both) for pair in pairs if len(both := image.numbers(pair)) == 2]
+    return image.follows(_highest_dew_c, (*pod.room.temperatures, *pod.room.humidities))
+
+
+def _highest_dew_c(readings: Sequence[Reading]) -> float | None:
+    sensors = len(readings) // 2
+    pairs = zip(readings[:sensors], readings[sensors:], strict=True)
+    dews = [loops.dew_point_c(*both) for pair in pairs if len(both := numbers_of(pair)) == 2]
     if not dews:
         return None
     return max(dews) + clamp((max(dews) - min(dews) - DEW_AGREE_K) / DEW_APART_K, 0.0, 1.0)
@@ -65,17 +71,19 @@ def derived(pod: Pod, image: Image, slots: Slots, follow: Ramp, *, wanted: bool)
     setpoint_c = slots.value("pod.supply_temp_sp")
     reachable = follow.step(needed, image.at)
     flow = image.number("pod.flow", otherwise=None)
+    at = image.at
     numbers: dict[str, float | None] = {
-        "flow_needed": needed,
-        "flow_ratio": 100 * flow / reachable if flow is not None and wanted else None,
-        "it_power": it_power,
-        "dew_point": dew,
-        "dew_margin": supply - dew if supply is not None and dew is not None else None,
-        "supply_temp_error": supply - setpoint_c if supply is not None and wanted else None,
-        "racks_energised": float(sum(rack.energised(image) for rack in pod.racks)),
+        "pod.flow_needed": needed,
+        "pod.flow_ratio": 100 * flow / reachable if flow is not None and wanted else None,
+        "pod.it_power": it_power,
+        "pod.dew_point": dew,
+        "pod.dew_margin": supply - dew if supply is not None and dew is not None else None,
+        "pod.supply_temp_error": supply - setpoint_c if supply is not None and wanted else None,
+        "pod.racks_energised": float(sum(rack.energised(image) for rack in pod.racks)),
     }
-    found = {f"pod.{name}": reading(value, image.at) for name, value in numbers.items()}
-    return found | {name: good(slots.value(name), image.at) for name in slots.names}
+    found = {point: reading(value, at) for point, value in numbers.items()}
+    found.update((name, good(slots.value(name), at)) for name in slots.names)
+    return found
 
 
 def chiller_pct(pod: Pod, image: Image, water_c: float) -> float:
@@ -86,10 +94,7 @@ def chiller_pct(pod: Pod, image: Image, water_c: float) -> float:
 
 def heat_seen(image: Image, flow_wanted_lpm: float) -> loops.HeatSeen:
     """Return what the supply temperature loop goes by."""
-    supply, back, water, flow, it_kw = (
-        image.number(f"pod.{name}", otherwise=None)
-        for name in ("supply_temp", "return_temp", "fws_supply_temp", "flow", "it_power")
-    )
+    supply, back, water, flow, it_kw = (image.number(point, otherwise=None) for point in LOOP)
     return loops.HeatSeen(supply, back, water, flow, flow_wanted_lpm, it_kw)
 
 
@@ -98,18 +103,23 @@ def reading(value: float | None, at: float) -> Reading:
 
 
 def about_machines(
-    pod: Pod, image: Image, pumps: Sequence[RunSequence], chillers: Sequence[RunSequence], others: Sequence[RunSequence]
-) -> dict[str, Reading]:
-    """Return the readings that tell how the machines and buses stand."""
+    image: Image, pumps: Sequence[RunSequence], chillers: Sequence[RunSequence], others: Sequence[RunSequence],
+    buses: Mapping[str, str],
+) -> dict[str, Reading]:  # fmt: skip
+    """Return the readings that tell how the machines and buses stand.
+
+    Args:
+        buses: by the point that tells whether a bus answers, the one that tells that it is lost.
+    """
     at = image.at
     found = {
         "pod.pumps_running": good(float(sum(pump.proven for pump in pumps)), at),
         "pod.chillers_running": good(float(sum(chiller.proven for chiller in chillers)), at),
     }
     for pump in (*pumps, *others):
-        found[f"{pump.device}.failed"] = good(pump.state is RunState.FAILED, at)
-    for bus in set(pod.device_bus.values()):
-        found[f"{bus}.lost"] = good(not image.flag(f"{bus}.online", otherwise=True), at)
+        found[pump.failed_id] = good(pump.state is RunState.FAILED, at)
+    for online, lost in buses.items():
+        found[lost] = good(not image.flag(online, otherwise=True), at)
     return found
 
 
@@ -118,8 +128,8 @@ def pumps_turning(image: Image, pumps: Sequence[RunSequence]) -> tuple[int, floa
 
     While the flow is good, those that do not answer turn as well: noise on their line does not slow anything down.
     """
-    proven = [pump.device for pump in pumps if pump.proven]
-    speeds = image.numbers(f"{pump}.speed" for pump in proven)
+    proven = [pump for pump in pumps if pump.proven]
+    speeds = image.numbers(pump.speed_id for pump in proven)
     silent = sum(pump.state is RunState.UNKNOWN for pump in pumps)
     ratio = image.number("pod.flow_ratio", otherwise=None)
     if silent and ratio is not None and ratio >= FLOW_GOOD_PCT:

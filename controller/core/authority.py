@@ -14,6 +14,7 @@ from controller.core.fault_rows import isolation_id, power_isolation_id
 from controller.core.image import Image
 from controller.core.interlocks import Bypass, Interlocks
 from controller.core.pod import Pod, setpoint_rows
+from controller.core.points import record
 from controller.core.power import Rack
 from controller.core.slots import Floor, Slots
 
@@ -51,7 +52,7 @@ GOALS: Mapping[str, Goal] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Scene:
     """What judging and following look at. ``latched`` names the interlock rows that hold a trip.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from controller.core import alarms, assess, duty, loops, modes
@@ -20,8 +20,8 @@ from controller.core.hunting import Hunting
 from controller.core.image import Freezer, Image
 from controller.core.interlocks import Bypass, Denial, Gate, Permits, Write
 from controller.core.permissives import VALVE_OPEN_PCT, Racks, permits
-from controller.core.pod import Pod, alarm_rows, outputs, pod_points
-from controller.core.points import Reading, good
+from controller.core.pod import ALARM_NUMBERS, Pod, alarm_rows, outputs, pod_points
+from controller.core.points import Reading, good, record
 from controller.core.postures import EMERGENCY_OFF, HOLD, POSTURES, Posture
 from controller.core.power import DeenergiseSequence, EnergiseSequence, off_demands, pending
 from controller.core.primary import Primary, Wish
@@ -32,12 +32,13 @@ from controller.core.slots import Array, Lock
 
 URGENT_FLOW_PCT = 85.0  # of the need that pumps can have followed: with less they run up as fast as drives may
 HOUR_S = 3600.0
+FIGURE_IDS = {name: f"pod.{name}" for name in ("alarm_flood", *(name for name, *_ in ALARM_NUMBERS))}
 REACHABLE_SHARE = 0.5  # of the pumps' own ramp: how fast protection expects the flow to follow a rising need
 GENTLE_S = 10.0  # after a take-over, in which outputs move slowly
 TAKE_OVER_S = 30.0  # after taking over running equipment nothing is stopped for so long
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class View:
     """One scan as the edges may show it. Times are monotonic seconds.
 
@@ -61,7 +62,7 @@ class View:
     bypasses: Mapping[str, Bypass] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Effects:
     """What one scan asks of the world."""
 
@@ -110,6 +111,7 @@ class Engine:
         self.tcs_duty = Duty(self.pumps, pod.rotation, hours, stagger=False, exercise=True)
         self.primary = Primary(pod, hours)
         self.machines = (*self.pumps, *self.primary.pumps, *self.primary.chillers)
+        self.buses = {f"{bus}.online": f"{bus}.lost" for bus in set(pod.device_bus.values())}
         self.duties = (self.tcs_duty, *self.primary.duties)
         self.low_flow = Delay(pod.tcs.pumps_low_s)
         self.dew_lead = DewLead(pod.room.dew_lead_s)
@@ -176,12 +178,11 @@ class Engine:
         off = len(pending(pod.racks, image, set())) if self.modes.state == modes.NORMAL else None
         found["pod.racks_off"] = assess.reading(off, image.at)
         found |= duty.readings(self.duties, image.at)
-        found |= assess.about_machines(pod, image, self.pumps, self.primary.chillers, self.primary.pumps)
+        found |= assess.about_machines(image, self.pumps, self.primary.chillers, self.primary.pumps, self.buses)
         found |= self.shield.told(image.at)
         found["pod.isolation_held"] = good(self.authority.isolation_held, image.at)
         found["pod.booting"] = good(image.at - self.booted_at < pod.startup.image_max_s, image.at)
-        figures = self.alarms.figures(image.at).items()
-        found |= {f"pod.{name}": good(figure, image.at) for name, figure in figures}
+        found |= {FIGURE_IDS[name]: good(figure, image.at) for name, figure in self.alarms.figures(image.at).items()}
         if self.modes.state not in modes.LIVE and not self.holding:
             self.allowance.shed.clear()
         image = image.with_derived(found)
@@ -291,7 +292,7 @@ class Engine:
         if posture.pumps in (None, "off"):
             return
         if asks.pumps_restart:  # stopped together, as by a dip of their supply: no lock-out is worth that
-            yield from (Demand(f"{pump.device}.run_cmd", True, asks.pumps_restart) for pump in self.pumps)
+            yield from (Demand(pump.run_cmd_id, True, asks.pumps_restart) for pump in self.pumps)
         turning, stands = assess.pumps_turning(image, self.pumps)
         least = self.authority.slots.value("pod.pump_speed_min_sp")
         flow = image.number("pod.flow", otherwise=None)

@@ -52,27 +52,37 @@ class Exchanger:
 
     def heat_kw(self, flow_lpm: float, hot_c: float, share: float, cold_c: float) -> float:
         """Return the heat taken from ``flow_lpm`` of coolant of ``hot_c`` by ``share`` (0 to 1) of the design water."""
-        hot, cold = flow_lpm / 60 * COOLANT_KJ, share * self.water_lpm / 60 * WATER_KJ
-        if min(hot, cold) < 1e-6:
+        return self._taken_kw(*self._coolant(flow_lpm), share, hot_c - cold_c)
+
+    def _coolant(self, flow_lpm: float) -> tuple[float, float]:
+        """Return the coolant's heat capacity flow in kW/K, and the resistance of its film as a multiple of design."""
+        film: float = (flow_lpm / self.coolant_lpm) ** FILM_EXPONENT if flow_lpm > 0 else 0.0
+        return flow_lpm / 60 * COOLANT_KJ, film
+
+    def _taken_kw(self, hot: float, film: float, share: float, between_k: float) -> float:
+        """Return the heat in kW that the coolant gives to ``share`` of the design water."""
+        cold = share * self.water_lpm / 60 * WATER_KJ
+        least, most = (hot, cold) if hot < cold else (cold, hot)
+        if least < 1e-6:
             return 0.0
-        films = FILM_SHARE * ((flow_lpm / self.coolant_lpm) ** FILM_EXPONENT + share**FILM_EXPONENT)
-        least, most = min(hot, cold), max(hot, cold)
+        films = FILM_SHARE * (film + share**FILM_EXPONENT)
         units, ratio = self.ua_kw_per_k / (films + PLATE_SHARE) / least, least / most
         if ratio > EVEN_RATIO:
             effectiveness = units / (1 + units)
         else:
             decay = math.exp(-units * (1 - ratio))
             effectiveness = (1 - decay) / (1 - ratio * decay)
-        return float(effectiveness * least * (hot_c - cold_c))
+        return float(effectiveness * least * between_k)
 
     def share_for(self, heat_kw: float, flow_lpm: float, hot_c: float, cold_c: float) -> float:
         """Return the share (0 to 1) of the design water that takes ``heat_kw``; 1 where even that is not enough."""
         if heat_kw <= 0.0 or hot_c <= cold_c:
             return 0.0 if heat_kw <= 0.0 else 1.0
-        low, high = 0.0, 1.0
+        hot, film = self._coolant(flow_lpm)
+        low, high, between_k = 0.0, 1.0, hot_c - cold_c
         for _ in range(ROUNDS):
             middle = (low + high) / 2
-            if self.heat_kw(flow_lpm, hot_c, middle, cold_c) < heat_kw:
+            if self._taken_kw(hot, film, middle, between_k) < heat_kw:
                 low = middle
             else:
                 high = middle

@@ -52,6 +52,10 @@ class RackIds(NamedTuple):
     chip_temp: str
     seconds_to_trip: str
 
+    @classmethod
+    def of(cls, rack: str) -> RackIds:
+        return cls(*(f"{rack}.{name}" for name in cls._fields))
+
 
 class Headroom:
     """Limits of power and seconds to trip of one pod, from flow, temperatures, power and the state of its machines.
@@ -80,9 +84,7 @@ class Headroom:
         self.wrong_meters: set[str] = set()
         self._heat_kw: float | None = None
         self._at = 0.0
-        self._ids = {
-            name: RackIds(f"{name}.flow_share", f"{name}.chip_temp", f"{name}.seconds_to_trip") for name in self._models
-        }
+        self._ids = {name: RackIds.of(name) for name in self._models}
         self._shares: dict[str, float] | None = None
 
     def step(

@@ -19,7 +19,7 @@ class _Fact:
     """What followed from some readings, and in which image it was last seen that they are the same."""
 
     image: object
-    readings: list[Reading]
+    readings: list[Reading | None] | None
     value: Any
 
 
@@ -79,6 +79,10 @@ class Image:
         get = self._readings.get
         return numbers_of([get(point, NEVER_READ) for point in points])
 
+    def readings(self, points: Iterable[str]) -> list[Reading | None]:
+        """Return the reading of each of ``points``; None for what is no point of this image."""
+        return [*map(self._readings.get, points)]
+
     def follows(self, work: Callable[[Sequence[Reading]], T], points: tuple[str, ...]) -> T:
         """Return what ``work`` makes of the readings of ``points``: done anew only where one is another than before.
 
@@ -89,12 +93,11 @@ class Image:
         fact = self._facts.get(key)
         if fact is not None and fact.image is self:
             return cast(T, fact.value)
-        get = self._readings.get
-        readings = [get(point, NEVER_READ) for point in points]
+        readings = self.readings(points)
         if fact is None:
-            fact = self._facts[key] = _Fact(self, readings, work(readings))
-        elif readings != fact.readings:
-            fact.readings, fact.value = readings, work(readings)
+            fact = self._facts[key] = _Fact(self, None, None)
+        if readings != fact.readings:
+            fact.readings, fact.value = readings, work([reading or NEVER_READ for reading in readings])
         fact.image = self
         return cast(T, fact.value)
 
@@ -158,7 +161,8 @@ class Freezer:
 
     def freeze(self, inbox: Mapping[str, Reading], now: float) -> Image:
         """Return the image of ``inbox`` at monotonic ``now``; ``inbox`` holds the newest reading of each point."""
-        readings = {**self._missing, **inbox}  # as a whole: most readings are those of before
+        readings = dict(inbox)  # a copy as a whole: most readings are those of before
+        readings.update(self._missing)
         if not len(readings) == len(self._missing) + len(inbox) == len(self._names):
             readings = {name: inbox.get(name, NEVER_READ) for name in self._names}
             self._missing = {name: NEVER_READ for name in self._names if name not in inbox}

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from controller.core.blocks import Delay, Latch, Ramp, clamp
 from controller.core.image import Image
-from controller.core.points import Kind, Point, Value
+from controller.core.points import Kind, Point, Value, record
 from controller.core.sequences import Demand
 
 GENTLE_PER_S = 5.0  # so many units a second are the most by which an output moves soon after a take-over
@@ -93,7 +93,7 @@ class Bypass:
     until: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Write:
     """An output on its way to a device. Made by the gate alone."""
 
@@ -288,7 +288,7 @@ class Output:
     urgent_per_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Permits:
     """What interlocks and permissives leave open in one scan.
 
@@ -301,7 +301,7 @@ class Permits:
     floors: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Denial:
     point: str
     value: Value

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from controller.core.blocks import PeakHold, Play, clamp
 from controller.core.exchanger import Exchanger, coolant_kw, opening_pct, share_pct
-from controller.core.points import Kind
+from controller.core.points import Kind, record
 from controller.core.sequences import Demand, RunSequence
 
 NUMBER, FLAG = Kind.NUMBER, Kind.FLAG
@@ -170,7 +170,7 @@ class FlowLoop:
 
         Args:
             resistance: of the loop as it is now, as a multiple of the commissioned one.
-            stands_pct: speed of the pumps; while it is not known, or not what was asked, the flow tells nothing of the trim.
+            stands_pct: speed of the pumps; while it is not known, or not what was asked, flow tells the trim nothing.
         """
         target = self.need.step(needed_lpm, now)
         passed = 0.0 if self.at is None else max(0.0, now - self.at)
@@ -190,7 +190,7 @@ class FlowLoop:
         return clamp(feed_forward + self.trim_pct, least_pct, 100.0)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HeatSeen:
     """What the supply temperature loop goes by; None is what can't be trusted.
 
@@ -326,4 +326,4 @@ class SupplyTempLoop:
 
 def pump_demands(pumps: Sequence[RunSequence], speed_pct: float, *, urgent: bool = False) -> Iterable[Demand]:
     """Return the same speed for every pump of the group; ``urgent`` where flow is being lost."""
-    return (Demand(f"{pump.device}.speed_cmd", speed_pct, "flow loop", urgent=urgent) for pump in pumps)
+    return (Demand(pump.speed_cmd_id, speed_pct, "flow loop", urgent=urgent) for pump in pumps)

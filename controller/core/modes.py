@@ -8,6 +8,8 @@ from typing import Any, Final
 
 from transitions.extensions.nesting import HierarchicalMachine, NestedState
 
+from controller.core.points import record
+
 OFF: Final = "OFF"
 NORMAL: Final = "NORMAL"
 COOLDOWN: Final = "COOLDOWN"
@@ -84,7 +86,7 @@ class StartupTimes:
     cooldown_band_k: float
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Facts:
     """What this scan knows that a change of mode may hang on."""
 

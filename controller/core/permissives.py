@@ -5,18 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 
 from controller.core.image import Image
 from controller.core.interlocks import Permits
 from controller.core.pod import Pod
-from controller.core.points import Value
+from controller.core.points import Value, record
 from controller.core.sequences import RunSequence, RunState
 
 VALVE_OPEN_PCT = 100.0
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Racks:
     """What is so of the racks now.
 
@@ -44,13 +43,13 @@ def permits(pod: Pod, image: Image, pumps: Sequence[RunSequence], spare: Abstrac
     for pump in pumps:
         others = proven - {pump.device}
         if live and not (pump.state is RunState.FAILED and others) and pump.device not in spare:
-            forbidden[(f"{pump.device}.run_cmd", False)] = "racks are energised"
+            forbidden[(pump.run_cmd_id, False)] = "racks are energised"
         if live:
-            floors[f"{pump.device}.speed_cmd"] = pod.tcs.pump_speed_min_pct
+            floors[pump.speed_cmd_id] = pod.tcs.pump_speed_min_pct
     for rack in pod.racks:
-        for outlet in rack.outlets:
-            if racks.refusal or rack.name in racks.tripped:
-                forbidden[(outlet, True)] = racks.refusal or "this rack has tripped"
+        if racks.refusal or rack.name in racks.tripped:
+            why = racks.refusal or "this rack has tripped"
+            forbidden.update(((outlet, True), why) for outlet in rack.outlets)
         off_since = racks.off_since.get(rack.name)
         if off_since is None or image.at - off_since < pod.protection.rack_off_before_valve_s:
             floors[f"{rack.valve}.position_cmd"] = VALVE_OPEN_PCT

@@ -59,9 +59,10 @@ class RunSequence:
     speed_id: str = field(init=False)
     speed_cmd_id: str = field(init=False)
     power_id: str = field(init=False)
+    failed_id: str = field(init=False)
 
     def __post_init__(self) -> None:
-        for name in ("running", "fault", "run_cmd", "speed", "speed_cmd", "power"):
+        for name in ("running", "fault", "run_cmd", "speed", "speed_cmd", "power", "failed"):
             setattr(self, f"{name}_id", f"{self.device}.{name}")
 
     def step(self, wanted: bool | None, now: float) -> list[Demand]:
