@@ -49,6 +49,7 @@ class Alarms:
     def __init__(self, rows: Sequence[AlarmRow], boot: int = 0) -> None:
         self._watches = {row.id: Watch(row) for row in rows}
         self._points = tuple(watch.row.point for watch in self._watches.values())
+        self._seen: list[Reading | None] = [None] * len(self._points)
         self._causes = sorted({BOOTING, *(point for row in rows for point in row.unless)})
         self._on: set[str] = set()
         self._incidents = groups(row.group for row in rows)
@@ -65,15 +66,16 @@ class Alarms:
         on = {point for point in self._causes if image.flag(point, otherwise=False)}
         wake = on != self._on
         self._on = on
-        for watch, found in zip(self._watches.values(), image.readings(self._points), strict=True):
-            seen = watch.seen
-            if found is seen and seen is not None and not wake and not watch.awake:
+        found = image.readings(self._points)
+        for watch, reading, last in zip(self._watches.values(), found, self._seen, strict=True):
+            if reading is last and not wake and not watch.awake:
                 continue
-            reading = found or NEVER_READ
+            reading, seen = reading or NEVER_READ, watch.seen
             same = seen is not None and reading.value == seen.value and reading.quality is seen.quality
-            watch.seen = reading
             if not same or wake or watch.awake:
+                watch.seen = reading
                 self._advance(watch, reading, now)
+        self._seen = found
         self._load.step(now)
         events, self._events = self._events, []
         return events

@@ -117,7 +117,8 @@ def loads(pod: Pod, image: Image, power_kw: float | None) -> list[Load]:
     rated = sum(rack.rated_kw for rack in pod.racks)
     found = []
     for rack in pod.racks:
-        own = rack.power_kw(image)
+        said = rack.seen(image)
+        own = said.power_kw
         power = power_kw * rack.rated_kw / rated if own is None and power_kw is not None else own
-        found.append(Load(rack.name, rack.rated_kw, rack.shed_tier, rack.energised(image), power))
+        found.append(Load(rack.name, rack.rated_kw, rack.shed_tier, said.energised, power))
     return found

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from controller.core import capacity, loops, modes
 from controller.core.alarms import Alarm
 from controller.core.blocks import Ramp, clamp
-from controller.core.image import Image, numbers_of
+from controller.core.image import Image
 from controller.core.pod import Pod
 from controller.core.points import Reading, bad, good
 from controller.core.power import it_power_kw
@@ -25,26 +25,20 @@ def dew_point_c(pod: Pod, image: Image) -> float | None:
 
     Sensors that disagree by 1.5 K and more put 1 K on top; none is added while they lie within 1 K.
     """
-    return image.follows(_highest_dew_c, (*pod.room.temperatures, *pod.room.humidities))
-
-
-def _highest_dew_c(readings: Sequence[Reading]) -> float | None:
-    sensors = len(readings) // 2
-    pairs = zip(readings[:sensors], readings[sensors:], strict=True)
-    dews = [loops.dew_point_c(*both) for pair in pairs if len(both := numbers_of(pair)) == 2]
+    pairs = zip(pod.room.temperatures, pod.room.humidities, strict=True)
+    dews = [loops.dew_point_c(*both) for pair in pairs if len(both := image.numbers(pair)) == 2]
     if not dews:
         return None
     return max(dews) + clamp((max(dews) - min(dews) - DEW_AGREE_K) / DEW_APART_K, 0.0, 1.0)
 
 
-def floors(pod: Pod, image: Image, ahead_k: float) -> dict[str, Floor]:
+def floors(pod: Pod, dew: float | None, ahead_k: float) -> dict[str, Floor]:
     """Return the lowest temperature setpoints that keep pipes from sweating.
 
     The facility water's is ``ahead_k`` higher: it takes minutes to follow, and the rear doors' coils are as cold.
 
     Without a dew point the supply keeps to its fixed floor, and nobody may ask for colder facility water than usual.
     """
-    dew = dew_point_c(pod, image)
     if dew is None:
         why = "dew point not known"
         return {
@@ -56,17 +50,19 @@ def floors(pod: Pod, image: Image, ahead_k: float) -> dict[str, Floor]:
     return {"pod.supply_temp_sp": floor, "pod.fws_supply_temp_sp": water}
 
 
-def derived(pod: Pod, image: Image, slots: Slots, follow: Ramp, *, wanted: bool) -> dict[str, Reading]:
+def derived(
+    pod: Pod, image: Image, dew: float | None, slots: Slots, follow: Ramp, *, wanted: bool
+) -> dict[str, Reading]:
     """Return the readings of the pseudo-device ``pod`` that follow from the image, which has its votes already.
 
     Args:
+        dew: point in Cel.
         slots: setpoints in force.
         follow: the need as the pumps can follow it; a rise of load is no loss of flow while they ramp.
         wanted: whether the loop is meant to run; without that its ratio and error mean nothing.
     """
     supply = image.number("pod.supply_temp", otherwise=None)
     it_power = it_power_kw(pod.power, pod.racks, image)
-    dew = dew_point_c(pod, image)
     needed = loops.flow_needed_lpm(pod.tcs, it_power, slots.value("pod.flow_min_sp"))
     setpoint_c = slots.value("pod.supply_temp_sp")
     reachable = follow.step(needed, image.at)
@@ -157,7 +153,7 @@ def any_energised(pod: Pod, image: Image) -> bool:
 
 def any_rack_on(pod: Pod, image: Image) -> bool:
     """True when an outlet of any rack is known to be on."""
-    return any(rack.said(image).on for rack in pod.racks)
+    return any(rack.seen(image).on for rack in pod.racks)
 
 
 def missing(pod: Pod, image: Image, trip: str) -> Iterable[str]:

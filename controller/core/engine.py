@@ -130,9 +130,10 @@ class Engine:
         for machine in self.machines:
             machine.observe(image, now)
         verdict = self.authority.judge(commands, self._scene(image, now), self.alarms)  # 2
-        ahead_k = self.dew_lead.step(assess.dew_point_c(self.pod, image), now)
-        ended = self.authority.step(assess.floors(self.pod, image, ahead_k), now)
-        image = self._assessed(image)
+        dew_c = assess.dew_point_c(self.pod, image)
+        floors = assess.floors(self.pod, dew_c, self.dew_lead.step(dew_c, now))
+        ended = self.authority.step(floors, now)
+        image = self._assessed(image, dew_c)
         requests = self._asked(verdict, now)
         events = self.alarms.step(image, now)  # 3
         self.shield.step(  # 4
@@ -168,13 +169,13 @@ class Engine:
         latched = self.interlocks.latched()
         return Scene(image, self.modes.state, self.modes.cause, latched, now, self.interlocks)
 
-    def _assessed(self, image: Image) -> Image:
+    def _assessed(self, image: Image, dew_c: float | None) -> Image:
         """Return the image with what follows from it."""
         pod = self.pod
         slots = self.authority.slots
         image = self.sensing.step(image, slots.value("pod.supply_temp_sp"))
         wanted = POSTURES[self.modes.state].pumps in ("run", "full") or assess.any_energised(pod, image)
-        found = assess.derived(pod, image, slots, self.reachable, wanted=wanted)
+        found = assess.derived(pod, image, dew_c, slots, self.reachable, wanted=wanted)
         off = len(pending(pod.racks, image, set())) if self.modes.state == modes.NORMAL else None
         found["pod.racks_off"] = assess.reading(off, image.at)
         found |= duty.readings(self.duties, image.at)

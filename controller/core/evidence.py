@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from itertools import islice
 
 from controller.core import modes
 from controller.core.assess import starved
 from controller.core.blocks import Hysteresis
-from controller.core.image import Image, numbers_of
+from controller.core.image import Fact, Image
 from controller.core.pod import LINK_DEVICE, Pod
 from controller.core.points import Reading, good
-from controller.core.power import Rack, branches_of
+from controller.core.power import Phases, Rack, any_on, branches_of
 from controller.core.sequences import RunSequence, RunState
 from controller.core.watches import BranchWatch, Fall, LevelWatch, LoopWatch, Slope, idle_pumps
 
@@ -33,26 +33,6 @@ class Machines:
 
     pumps: Sequence[RunSequence]
     chillers: Sequence[RunSequence]
-
-
-class Phases(NamedTuple):
-    """Currents of one branch in A: the highest, None where none is known, their mean, and how far one is off it."""
-
-    most: float | None
-    mean: float
-    apart: float
-    known: int
-
-
-def phases_of(readings: Sequence[Reading]) -> Phases:
-    amps = numbers_of(readings)
-    mean = sum(amps) / max(1, len(amps))
-    return Phases(max(amps, default=None), mean, max((abs(one - mean) for one in amps), default=0.0), len(amps))
-
-
-def any_on(readings: Sequence[Reading]) -> bool:
-    """Return whether one of the flags is known to be on."""
-    return any(reading.usable and reading.value for reading in readings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +60,6 @@ class Branch:
     """One power unit: its breaker's heat, and whether its load is over its limit."""
 
     unit: str
-    points: tuple[str, ...]
     watch: BranchWatch
     over: Hysteresis
     heat_pct: float = 0.0
@@ -95,10 +74,10 @@ class Branch:
         self.load_high, self.overload, self.shed = (f"{self.unit}_{row}" for row in ("load_high", "overload", "shed"))
         self.heat = f"{self.unit}.branch_heat"
 
-    def look(self, image: Image) -> None:
-        """Take in the currents of ``image``."""
-        phases, watch = image.follows(phases_of, self.points), self.watch
-        self.heat_pct = watch.step(phases.most, image.at)
+    def look(self, phases: Phases, now: float) -> None:
+        """Take in its currents."""
+        watch = self.watch
+        self.heat_pct = watch.step(phases.most, now)
         self.share = 100 * watch.amps / watch.rated_a
         worth = phases.known > 1 and phases.mean > IMBALANCE_LEAST_SHARE * watch.rated_a
         self.uneven = phases.apart / phases.mean * 100 if worth else 0.0
@@ -121,29 +100,34 @@ class Evidence:
         self.branches = {
             unit: Branch(
                 unit,
-                tuple(points),
                 BranchWatch(limits.branch_rated_a, limits.branch_time_s),
                 Hysteresis(limits.branch_cap_pct, limits.branch_cap_pct - 10.0),
             )
             for rack in pod.racks
-            for unit, points in branches_of(rack).items()
+            for unit in branches_of(rack)
         }
         self.fall = Fall()
+        self._feeding = [self.branches[unit] for rack in pod.racks for unit in branches_of(rack)]
         self._racks = [ids_of(rack) for rack in pod.racks]
-        self._blind = tuple(f"{name}.fault" for name, sort in pod.device_class.items() if sort == "leak_detector")
+        self._wet_racks = Fact(self._wet, tuple(point for rack in pod.racks for point in rack.leak))
+        self._wet_cdu = Fact(any_on, pod.protection.cdu_leak)
+        detectors = (name for name, sort in pod.device_class.items() if sort == "leak_detector")
+        self._blind = Fact(any_on, tuple(f"{name}.fault" for name in detectors))
         self._links = tuple(f"{LINK_DEVICE}{link}.connected" for link in pod.links)
         self._stuck = tuple(f"{pod.tcs.valve}.{flag}" for flag in STUCK_FLAGS)
 
     def step(self, image: Image, machines: Machines, mode: str) -> dict[str, bool]:
         """Return the condition of every interlock row. What can't be trusted trips nothing, but see ``pumps_lost``."""
         pod = self.pod
-        energised = {ids.rack.name for ids in self._racks if ids.rack.energised(image)}
+        said = [rack.seen(image) for rack in pod.racks]
+        energised = {rack.name for rack, one in zip(pod.racks, said, strict=True) if one.energised}
         live = bool(energised) and mode in modes.LIVE
         level, level_at = _lowest(image, pod.protection.level)
         self.fall = self.level.step(level, level_at)
         self._look_at_loop(image, machines.pumps)
-        for branch in self.branches.values():
-            branch.look(image)
+        phases = (phases for one in said for phases in one.branches)
+        for branch, currents in zip(self._feeding, phases, strict=True):
+            branch.look(currents, image.at)
         return {
             "epo": image.flag(pod.protection.epo, otherwise=False),
             **self._leaks(image),
@@ -168,17 +152,21 @@ class Evidence:
 
     # ------------------------------------------------------------ leaks and level
 
+    def _wet(self, readings: Sequence[Reading]) -> list[bool]:
+        """Return for each rack whether it leaks."""
+        rest = iter(readings)
+        return [any_on([*islice(rest, len(rack.leak))]) for rack in self.pod.racks]
+
     def _leaks(self, image: Image) -> dict[str, bool]:
         limits = self.pod.protection
         falling = self.fall.sure > limits.level_fall_pct_per_s
         suspect = self.fall.quick > limits.level_fall_pct_per_s
         losing = falling or self.fall.lost > limits.level_loss_pct
-        wet_cdu = image.follows(any_on, limits.cdu_leak)
-        wet = [image.follows(any_on, ids.rack.leak) for ids in self._racks]
+        wet_cdu, wet = image.follows(self._wet_cdu), image.follows(self._wet_racks)
         found = {
             "level_falling": falling,
             "leak_major": falling and wet_cdu and not any(wet),
-            "leak_blind": image.follows(any_on, self._blind),
+            "leak_blind": image.follows(self._blind),
         }
         for ids, is_wet in zip(self._racks, wet, strict=True):
             found[ids.wet] = found[ids.leak] = is_wet

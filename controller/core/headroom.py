@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from statistics import median
 from typing import NamedTuple
 
@@ -16,10 +17,10 @@ from controller.core.capacity import (
     reserve_kw,
 )
 from controller.core.exchanger import Exchanger, coolant_kw
-from controller.core.image import Image
+from controller.core.image import Fact, Image
 from controller.core.permit import Limit
 from controller.core.pod import Pod
-from controller.core.points import record
+from controller.core.points import Reading, record
 from controller.core.power import Rack, sum_of
 from controller.core.sequences import RunSequence, RunState
 
@@ -85,6 +86,7 @@ class Headroom:
         self._heat_kw: float | None = None
         self._at = 0.0
         self._ids = {name: RackIds.of(name) for name in self._models}
+        self._measured = Fact(self._measure, tuple(point for rack in pod.racks for point in rack.flow))
         self._shares: dict[str, float] | None = None
 
     def step(
@@ -114,13 +116,18 @@ class Headroom:
             found.append(self._by_reserve(image, seen, chillers, now))
         return found
 
+    def _measure(self, readings: Sequence[Reading]) -> dict[str, float]:
+        """Return the flow of each rack whose own meters can be trusted, as a share of its design flow."""
+        rest, shares = iter(readings), {}
+        for rack in self.pod.racks:
+            flow = sum_of([*islice(rest, len(rack.flow))])
+            if rack.flow and flow is not None:
+                shares[rack.name] = flow / self._models[rack.name].design_lpm
+        return shares
+
     def _flows(self, image: Image, total: float | None) -> dict[str, float]:
         """Return the flow of each rack that is known; of one meter against all the others, the others are right."""
-        shares: dict[str, float] = {}
-        for rack in self.pod.racks:
-            measured = image.follows(sum_of, rack.flow) if rack.flow else None
-            if measured is not None:
-                shares[rack.name] = measured / self._models[rack.name].design_lpm
+        shares = image.follows(self._measured).copy()
         self.wrong_meters.clear()
         if total is not None and len(shares) == len(self.pod.racks) > 1:
             lowest = min(shares, key=lambda name: shares[name])
@@ -154,9 +161,10 @@ class Headroom:
             self.numbers[ids.chip_temp], self.numbers[ids.seconds_to_trip] = estimate, seconds
 
     def _power_kw(self, rack: Rack, image: Image, seen: Seen) -> float | None:
-        if not rack.energised(image):
+        said = rack.seen(image)
+        if not said.energised:
             return 0.0
-        own = rack.power_kw(image)
+        own = said.power_kw
         return own if own is not None or seen.power_kw is None else seen.power_kw * rack.rated_kw / self._rated
 
     def _seconds(self, seen: Seen, now: float) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf
-from typing import Any, TypeVar, cast
+from typing import Any, Generic, TypeVar, cast
 
 from controller.core.points import NEVER_READ, USABLE, Point, Quality, Reading, Value
 
@@ -14,13 +14,25 @@ LOOK_S = 2.0  # how long a reading may be watched that has become good and fresh
 ROUNDING_S = 1e-6  # far below a scan; sums of seconds are not exact
 
 
-@dataclass(slots=True)
-class _Fact:
-    """What followed from some readings, and in which image it was last seen that they are the same."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Fact(Generic[T]):
+    """What follows from the readings of a few points of devices and from nothing else: ``Image.follows`` tells it.
 
-    image: object
-    readings: list[Reading | None] | None
-    value: Any
+    Attributes:
+        work: makes it of the readings, in the order of ``points``.
+    """
+
+    work: Callable[[Sequence[Reading]], T]
+    points: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Known:
+    """A fact as it was worked out last, of what, and the image in which that was last seen to be the same."""
+
+    image: object = None
+    readings: list[Reading | None] | None = None
+    value: Any = None
 
 
 def numbers_of(readings: Iterable[Reading]) -> list[float]:
@@ -43,9 +55,9 @@ class Image:
 
     __slots__ = ("_facts", "_readings", "at")
 
-    def __init__(self, readings: dict[str, Reading], at: float, facts: dict[Any, _Fact] | None = None) -> None:
+    def __init__(self, readings: dict[str, Reading], at: float, facts: dict[Fact[Any], _Known] | None = None) -> None:
         self._readings = readings
-        self._facts: dict[Any, _Fact] = {} if facts is None else facts
+        self._facts: dict[Fact[Any], _Known] = {} if facts is None else facts
         self.at = at
 
     def __iter__(self) -> Iterator[str]:
@@ -83,23 +95,21 @@ class Image:
         """Return the reading of each of ``points``; None for what is no point of this image."""
         return [*map(self._readings.get, points)]
 
-    def follows(self, work: Callable[[Sequence[Reading]], T], points: tuple[str, ...]) -> T:
-        """Return what ``work`` makes of the readings of ``points``: done anew only where one is another than before.
+    def follows(self, fact: Fact[T]) -> T:
+        """Return a fact: worked out anew only where a reading is another one than when it was worked out last.
 
-        A reading that grows too old becomes another one by that, so what follows is never staler than the image.
-        ``points`` are of devices: what the scan itself derives may come after the first question of a scan.
+        A reading that grows too old becomes another one by that, so no fact is staler than the image. What the scan
+        itself derives may come after the first question of a scan, so no fact may hang on it.
         """
-        key = (work, points)
-        fact = self._facts.get(key)
-        if fact is not None and fact.image is self:
-            return cast(T, fact.value)
-        readings = self.readings(points)
-        if fact is None:
-            fact = self._facts[key] = _Fact(self, None, None)
-        if readings != fact.readings:
-            fact.readings, fact.value = readings, work([reading or NEVER_READ for reading in readings])
-        fact.image = self
-        return cast(T, fact.value)
+        known = self._facts.get(fact)
+        if known is None:
+            known = self._facts[fact] = _Known()
+        if known.image is not self:
+            readings = self.readings(fact.points)
+            if readings != known.readings:
+                known.readings, known.value = readings, fact.work([reading or NEVER_READ for reading in readings])
+            known.image = self
+        return cast(T, known.value)
 
     def with_derived(self, derived: Mapping[str, Reading]) -> Image:
         """Return this image with what the scan has worked out from it. Each point is worked out once a scan."""
@@ -153,7 +163,7 @@ class Freezer:
 
     def __init__(self, points: Mapping[str, Point]) -> None:
         """Take every configured point by id; those that can't be read have no reading."""
-        self._facts: dict[Any, _Fact] = {}
+        self._facts: dict[Fact[Any], _Known] = {}
         self._names = [name for name, point in points.items() if point.readable]
         self._missing = dict.fromkeys(self._names, NEVER_READ)
         limits = {points[name].max_age_s for name in self._names} - {inf}

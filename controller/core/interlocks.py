@@ -324,7 +324,7 @@ class Gate:
 
     def __init__(self, outputs: Iterable[Output], points: Mapping[str, Point], refresh_s: float) -> None:
         self._outputs = {output.point: output for output in outputs}
-        self._points = points
+        self._open = {name: points[name].kind for name in self._outputs if name in points and points[name].writable}
         self._refresh_s = refresh_s
         self._ramps: dict[str, Ramp] = {}
         self._last: dict[str, _Last] = {}
@@ -358,36 +358,32 @@ class Gate:
         return writes, denials
 
     def _refusal(self, demand: Demand, permits: Permits) -> str:
-        output, point = self._outputs.get(demand.point), self._points.get(demand.point)
-        if output is None or point is None or not point.writable:
+        kind = self._open.get(demand.point)
+        if kind is None:
             return "not an output of this pod"
-        if point.kind is Kind.FLAG:
+        if kind is Kind.FLAG:
             if not isinstance(demand.value, bool):
                 return "not on or off"
-            return permits.forbidden.get((demand.point, demand.value), "")
+            return permits.forbidden.get((demand.point, demand.value), "") if permits.forbidden else ""
         if isinstance(demand.value, bool | str) or not math.isfinite(demand.value):
             return "not a finite number"
         return ""
 
     def _write(self, output: Output, demand: Demand, permits: Permits, image: Image, now: float) -> Write | None:
-        value = demand.value
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            target = clamp(float(value), permits.floors.get(output.point, output.low), output.high)
+        value, point = demand.value, output.point
+        if not isinstance(value, bool | str):
+            target = clamp(float(value), permits.floors.get(point, output.low), output.high)
             value = self._ramped(output, target, image, now, urgent=demand.urgent)
-        last = self._last.get(output.point)
-        if (
-            last is None
-            and image.usable(output.point)
-            and self._same(output, image.value(output.point, otherwise=None), value)
-        ):
-            last = self._last[output.point] = _Last(value, now)
+        last = self._last.get(point)
+        if last is None and image.usable(point) and self._same(output, image.value(point, otherwise=None), value):
+            last = self._last[point] = _Last(value, now)
         if last is not None and now - last.at < self._refresh_s:
             if self._same(output, last.value, value):
                 return None
             if now - last.at < output.pace_s and self._small(last.value, value):
                 return None
-        self._last[output.point] = _Last(value, now)
-        return Write(output.point, value, output.safety, demand.reason)
+        self._last[point] = _Last(value, now)
+        return Write(point, value, output.safety, demand.reason)
 
     def _ramped(self, output: Output, target: float, image: Image, now: float, *, urgent: bool) -> float:
         ramp = self._ramps.get(output.point)
@@ -410,12 +406,6 @@ class Gate:
 
     @staticmethod
     def _same(output: Output, one: Value | None, other: Value) -> bool:
-        if (
-            isinstance(one, bool)
-            or isinstance(other, bool)
-            or isinstance(one, str)
-            or isinstance(other, str)
-            or one is None
-        ):
+        if one is None or isinstance(one, bool | str) or isinstance(other, bool | str):
             return one == other
         return abs(one - other) <= output.min_move

@@ -4,38 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate, chain
+from typing import NamedTuple
 
-from controller.core.image import Image, numbers_of
-from controller.core.points import Kind, Reading, record
+from controller.core.image import Fact, Image, numbers_of
+from controller.core.points import USABLE, Kind, Reading, record
 from controller.core.sequences import Demand
 
 RACK_DEAD_KW = 1.0
 
 
+class Phases(NamedTuple):
+    """Currents of one branch in A: the highest, None where none is known, their mean, and how far one is off it."""
+
+    most: float | None
+    mean: float
+    apart: float
+    known: int
+
+
 @record
-class Outlets:
-    """What the outlets of one rack say.
+class RackSeen:
+    """What the power units of one rack say.
 
     Attributes:
-        energised: any is on, or is not known to be off.
-        pending: any is known to be off.
-        on: any is known to be on.
+        energised: any outlet is on, or is not known to be off.
+        pending: any outlet is known to be off.
+        on: any outlet is known to be on.
+        power_kw: None when one of its meters can't be trusted.
+        branches: currents of each power unit.
     """
 
     energised: bool
     pending: bool
     on: bool
-
-
-def outlets_of(readings: Sequence[Reading]) -> Outlets:
-    known = [bool(reading.value) for reading in readings if reading.usable]
-    return Outlets(any(known) or len(known) < len(readings), not all(known), any(known))
+    power_kw: float | None
+    branches: tuple[Phases, ...]
 
 
 def sum_of(readings: Sequence[Reading]) -> float | None:
     """Return the sum of the numbers, or None when one of them can't be trusted."""
     values = numbers_of(readings)
     return sum(values) if len(values) == len(readings) else None
+
+
+def any_on(readings: Iterable[Reading]) -> bool:
+    """Return whether one of the flags is known to be on."""
+    return any(reading.usable and reading.value for reading in readings)
+
+
+def phases_of(readings: Sequence[Reading]) -> Phases:
+    amps = numbers_of(readings)
+    if not amps:
+        return Phases(None, 0.0, 0.0, 0)
+    most, mean = max(amps), sum(amps) / len(amps)
+    return Phases(most, mean, max(most - mean, mean - min(amps)), len(amps))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +79,38 @@ class Rack:
     rated_kw: float
     shed_tier: int
     name: str = ""
+    _said: Fact[RackSeen] | None = field(init=False, repr=False, compare=False, default=None)
+    _parts: tuple[slice, ...] = field(init=False, repr=False, compare=False, default=())
 
-    def said(self, image: Image) -> Outlets:
-        return image.follows(outlets_of, self.outlets)
+    def __post_init__(self) -> None:
+        parts = [self.outlets, self.power, *branches_of(self).values()]
+        ends = [*accumulate(map(len, parts))]
+        object.__setattr__(self, "_parts", tuple(map(slice, [0, *ends], ends)))
+        object.__setattr__(self, "_said", Fact(self._see, (*chain.from_iterable(parts),)))
+
+    def seen(self, image: Image) -> RackSeen:
+        """Return what its power units say now."""
+        assert self._said is not None
+        return image.follows(self._said)
 
     def energised(self, image: Image) -> bool:
         """True when any outlet is on, or is not known to be off."""
-        return image.follows(outlets_of, self.outlets).energised
+        return self.seen(image).energised
 
     def pending(self, image: Image) -> bool:
         """True when an outlet is known to be off."""
-        return image.follows(outlets_of, self.outlets).pending
+        return self.seen(image).pending
 
     def power_kw(self, image: Image) -> float | None:
         """Return the rack's power, or None when one of its meters can't be trusted."""
-        return image.follows(sum_of, self.power)
+        return self.seen(image).power_kw
+
+    def _see(self, readings: Sequence[Reading]) -> RackSeen:
+        outlets, power, *units = (readings[part] for part in self._parts)
+        known = [bool(outlet.value) for outlet in outlets if outlet.quality in USABLE]
+        on, pending = True in known, False in known
+        energised = on or len(known) < len(outlets)
+        return RackSeen(energised, pending, on, sum_of(power), tuple(map(phases_of, units)))
 
 
 def branches_of(rack: Rack) -> dict[str, list[str]]:
@@ -97,9 +137,9 @@ def it_power_kw(power: Power, racks: Sequence[Rack], image: Image) -> float | No
 
 def it_power_sources(power: Power, racks: Sequence[Rack], image: Image) -> list[float]:
     """Return the feeds' sum and the racks' sum in kW, each only if it is whole."""
-    feeds = image.follows(sum_of, power.feeds) if power.feeds else None
+    feeds = image.numbers(power.feeds)
     by_rack = [rack.power_kw(image) for rack in racks]
-    whole = [] if feeds is None else [feeds]
+    whole = [sum(feeds)] if feeds and len(feeds) == len(power.feeds) else []
     if by_rack and None not in by_rack:
         whole.append(sum(value for value in by_rack if value is not None))
     return whole
@@ -170,7 +210,7 @@ class DeenergiseSequence:
 
 
 def pending(racks: Sequence[Rack], image: Image, blocked: set[str]) -> list[str]:
-    return [rack.name for rack in racks if rack.name not in blocked and rack.pending(image)]
+    return [rack.name for rack in racks if rack.pending(image) and rack.name not in blocked]
 
 
 def off_demands(racks: Sequence[Rack], reason: str) -> list[Demand]:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from controller.core.blocks import Delay, LeakyDelay, Vote, Voted, clamp
 from controller.core.effect import FLOW_LEAST_LPM, Heat, Stroke, SupplyModel, ValveWatch
 from controller.core.exchanger import Exchanger
-from controller.core.image import Image, numbers_of
+from controller.core.image import Fact, Image, numbers_of
 from controller.core.loops import speed_for_flow_pct
 from controller.core.pod import Pod
 from controller.core.points import Reading, bad, good
@@ -81,9 +81,10 @@ class Sensing:
         self._suspects = {role: [f"{point}_suspect" for point in points] for role, points in self._points.items()}
         self._valve = ValveIds.of(tcs.valve)
         self._racks = [(ValveIds.of(rack.valve), Stroke()) for rack in pod.racks]
-        self._meters = tuple(point for rack in pod.racks for point in rack.flow)
         self._metered = all(rack.flow for rack in pod.racks)
-        self._turning = tuple(f"{pump}.{name}" for pump in tcs.pumps for name in ("running", "speed"))
+        self._of_racks = Fact(sum_of, tuple(point for rack in pod.racks for point in rack.flow))
+        turning = tuple(f"{pump}.{name}" for pump in tcs.pumps for name in ("running", "speed"))
+        self._curve = Fact(self._curve_lpm, turning)
         self._rated_kw = pod.rated_kw
         self._flow = FlowJudge(tcs.flow_design_lpm, LeakyDelay(FLOW_S))
         self._power = Delay(POWER_S, POWER_S)
@@ -150,8 +151,8 @@ class Sensing:
 
     def _flow_lpm(self, image: Image, now: float) -> tuple[float | None, bool]:
         meter = image.number(self.pod.tcs.flow, otherwise=None)
-        of_racks = image.follows(sum_of, self._meters) if self._metered else None
-        return self._flow.step(meter, of_racks, image.follows(self._curve_lpm, self._turning), now)
+        of_racks = image.follows(self._of_racks) if self._metered else None
+        return self._flow.step(meter, of_racks, image.follows(self._curve), now)
 
     def _curve_lpm(self, readings: Sequence[Reading]) -> float | None:
         """Return what the pumps would give at their speeds in a loop as it was designed.
