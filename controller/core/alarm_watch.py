@@ -25,15 +25,15 @@ class Aside(NamedTuple):
 
 @dataclass(slots=True)
 class Watch:
-    """One row and everything that one alarm remembers."""
+    """One row, its place among the rows, and everything that one alarm remembers."""
 
     row: AlarmRow
+    place: int
     delay: Delay = field(init=False)
     rule: Delay = field(init=False)
     chatter: Chatter = field(init=False)
     alarm: Alarm | None = None
     seen: Reading | None = None
-    awake: bool = True  # something is to happen although the reading stays the same
     further: AlarmRow | None = field(init=False)  # the same row with its further limit
     beyond: bool = False  # it
     shelf: Aside | None = None

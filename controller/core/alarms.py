@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import compress, count
+from operator import is_not
 from typing import Any, Literal
 
 from controller.core.alarm_load import Load, Priority, groups, stale
@@ -47,9 +49,12 @@ class Alarms:
     """
 
     def __init__(self, rows: Sequence[AlarmRow], boot: int = 0) -> None:
-        self._watches = {row.id: Watch(row) for row in rows}
-        self._points = tuple(watch.row.point for watch in self._watches.values())
-        self._seen: list[Reading | None] = [None] * len(self._points)
+        rows = [*{row.id: row for row in rows}.values()]
+        self._watches = {row.id: Watch(row, place) for place, row in enumerate(rows)}
+        self._order = [*self._watches.values()]
+        self._points = [row.point for row in rows]
+        self._seen: list[Reading | None] = [None] * len(rows)
+        self._awake = set(range(len(rows)))  # places of rows to which something is to happen though they see the same
         self._causes = sorted({BOOTING, *(point for row in rows for point in row.unless)})
         self._on: set[str] = set()
         self._incidents = groups(row.group for row in rows)
@@ -67,15 +72,16 @@ class Alarms:
         wake = on != self._on
         self._on = on
         found = image.readings(self._points)
-        for watch, reading, last in zip(self._watches.values(), found, self._seen, strict=True):
-            if reading is last and not wake and not watch.awake:
-                continue
-            reading, seen = reading or NEVER_READ, watch.seen
+        changed = compress(count(), map(is_not, found, self._seen))
+        due = range(len(found)) if wake else sorted(self._awake.union(changed))  # in the order of rows, causes first
+        self._seen = found
+        for place in due:
+            watch, reading = self._order[place], found[place] or NEVER_READ
+            seen = watch.seen
             same = seen is not None and reading.value == seen.value and reading.quality is seen.quality
-            if not same or wake or watch.awake:
+            if not same or wake or place in self._awake:
                 watch.seen = reading
                 self._advance(watch, reading, now)
-        self._seen = found
         self._load.step(now)
         events, self._events = self._events, []
         return events
@@ -262,7 +268,7 @@ class Alarms:
                 try:
                     restore_watch(watch, entry, now, wall_offset_s)
                 except (KeyError, TypeError, ValueError):
-                    self._watches[name] = Watch(watch.row)
+                    self._watches[name] = self._order[watch.place] = Watch(watch.row, watch.place)
         self._all = None
 
     def _entry(self, watch: Watch, offset_s: float | None) -> dict[str, Any]:
@@ -291,7 +297,7 @@ class Alarms:
             if beyond and not watch.beyond and watch.alarm and watch.alarm.state is AlarmState.ACKED:
                 self._ask_again(watch, replace(watch.alarm, value=reading.value), "escalated", "condition", now)
             watch.beyond = beyond
-        watch.awake = watch.restless
+        (self._awake.add if watch.restless else self._awake.discard)(watch.place)
 
     def _come(self, watch: Watch, reading: Reading, began: float, now: float) -> None:
         before, row = watch.alarm, watch.row
@@ -388,7 +394,7 @@ class Alarms:
     ) -> None:
         before = watch.alarm.state if watch.alarm else AlarmState.NORMAL
         watch.alarm = None if after.state is AlarmState.NORMAL else after
-        watch.awake = True
+        self._awake.add(watch.place)
         self._all = None
         self._figures_at = NEVER
         self._events.append(AlarmEvent(now, what, after, before, source, user, comment))

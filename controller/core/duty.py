@@ -112,7 +112,8 @@ class Duty:
         self.locked_out = {
             name
             for name, starts in self._starts.items()
-            if name not in active and sum(now - at < self._rotation.starts_window_s for at in starts) >= limit
+            if len(starts) >= limit and name not in active
+            if sum(now - at < self._rotation.starts_window_s for at in starts) >= limit
         }
 
     @staticmethod

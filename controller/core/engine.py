@@ -307,7 +307,7 @@ class Engine:
             bool(asks.pumps_full) or posture.pumps == "full" or turning < count or short < URGENT_FLOW_PCT
         )
         yield from loops.pump_demands(self.pumps, speed, urgent=urgent)
-        yield from (Demand(f"{rack.valve}.position_cmd", VALVE_OPEN_PCT, "open") for rack in self.pod.racks)
+        yield from (Demand(rack.valve_cmd_id, VALVE_OPEN_PCT, "open") for rack in self.pod.racks)
 
     def _pump_count(self, posture: Posture, needed_lpm: float, now: float) -> int:
         """Return how many TCS pumps are to run together."""
@@ -357,7 +357,7 @@ class Engine:
                 yield from off_demands([rack], why)
                 waited = since is not None and now - since >= self.pod.protection.rack_off_before_valve_s
                 if rack.name in isolated and waited:
-                    yield Demand(f"{rack.valve}.position_cmd", 0.0, f"{why}, rack is off")
+                    yield Demand(rack.valve_cmd_id, 0.0, f"{why}, rack is off")
 
     def _permits(self, image: Image) -> Permits:
         tripped, hold_on = self.interlocks.tripped(), self.shield.response.hold_on

@@ -52,5 +52,5 @@ def permits(pod: Pod, image: Image, pumps: Sequence[RunSequence], spare: Abstrac
             forbidden.update(((outlet, True), why) for outlet in rack.outlets)
         off_since = racks.off_since.get(rack.name)
         if off_since is None or image.at - off_since < pod.protection.rack_off_before_valve_s:
-            floors[f"{rack.valve}.position_cmd"] = VALVE_OPEN_PCT
+            floors[rack.valve_cmd_id] = VALVE_OPEN_PCT
     return Permits(forbidden, floors)

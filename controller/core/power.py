@@ -79,11 +79,13 @@ class Rack:
     rated_kw: float
     shed_tier: int
     name: str = ""
+    valve_cmd_id: str = field(init=False, repr=False, compare=False, default="")
     _said: Fact[RackSeen] | None = field(init=False, repr=False, compare=False, default=None)
     _parts: tuple[slice, ...] = field(init=False, repr=False, compare=False, default=())
 
     def __post_init__(self) -> None:
         parts = [self.outlets, self.power, *branches_of(self).values()]
+        object.__setattr__(self, "valve_cmd_id", f"{self.valve}.position_cmd")
         ends = [*accumulate(map(len, parts))]
         object.__setattr__(self, "_parts", tuple(map(slice, [0, *ends], ends)))
         object.__setattr__(self, "_said", Fact(self._see, (*chain.from_iterable(parts),)))

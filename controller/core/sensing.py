@@ -80,7 +80,10 @@ class Sensing:
         self.watch = ValveWatch(SupplyModel(exchanger, tcs.valve_rangeability))
         self._suspects = {role: [f"{point}_suspect" for point in points] for role, points in self._points.items()}
         self._valve = ValveIds.of(tcs.valve)
-        self._racks = [(ValveIds.of(rack.valve), Stroke()) for rack in pod.racks]
+        self._rack_valves = [ValveIds.of(rack.valve) for rack in pod.racks]
+        self._strokes = [Stroke() for _ in pod.racks]
+        self._standing = Fact(_standings, tuple(point for ids in self._rack_valves for point in ids[:2]))
+        self._stands = Fact(_standings, self._valve[:2])
         self._metered = all(rack.flow for rack in pod.racks)
         self._of_racks = Fact(sum_of, tuple(point for rack in pod.racks for point in rack.flow))
         turning = tuple(f"{pump}.{name}" for pump in tcs.pumps for name in ("running", "speed"))
@@ -143,11 +146,12 @@ class Sensing:
     ) -> Iterator[tuple[str, Reading]]:
         now, valve, supply = image.at, self._valve, voted["supply_temp"]
         heat = None if supply is None else self._heat(image, voted, flow, supply)
-        self.water_share = self.watch.step(*_standing(image, valve), heat, setpoint_c, now)
+        self.water_share = self.watch.step(*image.follows(self._stands)[0], heat, setpoint_c, now)
         yield valve.stuck, good(self.watch.stroke.stuck, now)
         yield valve.no_effect, good(self.watch.no_effect, now)
-        for ids, stroke in self._racks:
-            yield ids.stuck, good(stroke.step(*_standing(image, ids), now), now)
+        standing = image.follows(self._standing)
+        for ids, stroke, stands in zip(self._rack_valves, self._strokes, standing, strict=True):
+            yield ids.stuck, good(stroke.step(*stands, now), now)
 
     def _flow_lpm(self, image: Image, now: float) -> tuple[float | None, bool]:
         meter = image.number(self.pod.tcs.flow, otherwise=None)
@@ -173,7 +177,12 @@ class Sensing:
         return len(sources) > 1 and max(sources) - min(sources) > max(POWER_APART * max(sources), 0.02 * self._rated_kw)
 
 
-def _standing(image: Image, valve: ValveIds) -> tuple[float | None, float | None]:
-    """Return where a valve is told to stand, and where it says it stands."""
-    command, position = image.number(valve.position_cmd, otherwise=None), image.number(valve.position, otherwise=None)
-    return None if command is None else clamp(command, 0.0, 100.0), position
+def _standings(readings: Sequence[Reading]) -> list[tuple[float | None, float | None]]:
+    """Return where each valve is told to stand, and where it says it stands.
+
+    Args:
+        readings: of each valve's command and position.
+    """
+    numbers = [next(iter(numbers_of([reading])), None) for reading in readings]
+    told = [None if command is None else clamp(command, 0.0, 100.0) for command in numbers[::2]]
+    return [*zip(told, numbers[1::2], strict=True)]

@@ -131,12 +131,14 @@ class _Held:
 
     row: Setpoint
     ramp: Ramp = field(init=False)
+    usual: float = field(init=False)  # the default, which is inside the range whatever the file says
     leases: dict[int, Lease] = field(default_factory=dict)
     ended: dict[int, Ended] = field(default_factory=dict)
     array: Array | None = None
 
     def __post_init__(self) -> None:
         self.ramp = Ramp(self.row.slew_per_s, self.row.slew_per_s)
+        self.usual = clamp(self.row.default, self.row.low, self.row.high)
 
     @property
     def winner(self) -> int:
@@ -145,11 +147,6 @@ class _Held:
     @property
     def wanted(self) -> float:
         return self.leases[self.winner].value if self.leases else self.usual
-
-    @property
-    def usual(self) -> float:
-        """The default, which is inside the range whatever the file says."""
-        return clamp(self.row.default, self.row.low, self.row.high)
 
     @property
     def applied(self) -> float:
@@ -270,7 +267,7 @@ class Slots:
         """
         told: list[Outcome] = []
         for name, held in self._held.items():
-            for slot, lease in list(held.leases.items()):
+            for slot, lease in list(held.leases.items()) if held.leases else ():
                 if why := self._over(slot, lease, now):
                     told += self._end(held, slot, "expired", *why, now)
             floor = floors.get(name)
@@ -327,6 +324,8 @@ class Slots:
     def _protect(held: _Held, floor: Floor | None, now: float) -> None:
         """Fill slot 5 while what would win without it is below the floor, else empty it."""
         row, before = held.row, held.leases.get(PROTECTION)
+        if floor is None and before is None:
+            return
         others = min((slot for slot in held.leases if slot != PROTECTION), default=0)
         would = held.leases[others].value if others else held.usual
         if floor is None or math.isnan(floor.value) or floor.value <= would:
