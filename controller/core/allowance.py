@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from typing import NamedTuple
 
 from controller.core.assess import LOOP, reading
 from controller.core.headroom import Headroom, Seen
@@ -16,21 +15,8 @@ from controller.core.power import EnergiseSequence, off_demands
 from controller.core.sequences import Demand, RunSequence
 from controller.core.slots import Slots
 
+RACK_POINTS = ("it_permit", "it_cap", "limited", "shed", "flow_wrong")
 SHED = "power cap not followed"
-
-
-class RackIds(NamedTuple):
-    """Points that tell of one rack."""
-
-    it_permit: str
-    it_cap: str
-    limited: str
-    shed: str
-    flow_wrong: str
-
-    @classmethod
-    def of(cls, rack: str) -> RackIds:
-        return cls(*(f"{rack}.{name}" for name in cls._fields))
 
 
 class Allowance:
@@ -41,7 +27,7 @@ class Allowance:
         self.headroom = Headroom(pod)
         self.permit = Permit(pod.cooling, [rack.name for rack in pod.racks], shed)
         self._restore = EnergiseSequence(pod.power, pod.racks)
-        self._ids = {rack.name: RackIds.of(rack.name) for rack in pod.racks}
+        self._ids = {rack.name: [f"{rack.name}.{name}" for name in RACK_POINTS] for rack in pod.racks}
 
     @property
     def shed(self) -> set[str]:
@@ -96,12 +82,12 @@ class Allowance:
         pod = permit.pod
         found["pod.it_limit"] = good(pod.cause, at)
         found["pod.it_permit"], found["pod.it_cap"] = good(pod.kw, at), good(pod.cap_pct, at)
-        for name, ids in self._ids.items():
+        for name, (it_permit, it_cap, limited, shed, flow_wrong) in self._ids.items():
             grant = permit.racks[name]
-            found[ids.it_permit], found[ids.it_cap] = good(grant.kw, at), good(grant.cap_pct, at)
-            found[ids.limited] = good(bool(grant.cause) and grant.cause != pod.cause, at)
-            found[ids.shed] = good(name in permit.shed, at)
-            found[ids.flow_wrong] = good(name in headroom.wrong_meters, at)
+            found[it_permit], found[it_cap] = good(grant.kw, at), good(grant.cap_pct, at)
+            found[limited] = good(bool(grant.cause) and grant.cause != pod.cause, at)
+            found[shed] = good(name in permit.shed, at)
+            found[flow_wrong] = good(name in headroom.wrong_meters, at)
         return found
 
 

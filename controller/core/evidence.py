@@ -12,7 +12,7 @@ from controller.core.blocks import Hysteresis
 from controller.core.image import Fact, Image
 from controller.core.pod import LINK_DEVICE, Pod
 from controller.core.points import Reading, good
-from controller.core.power import Phases, Rack, any_on, branches_of
+from controller.core.power import Phases, any_on, branches_of
 from controller.core.sequences import RunSequence, RunState
 from controller.core.watches import BranchWatch, Fall, LevelWatch, LoopWatch, Slope, idle_pumps
 
@@ -24,6 +24,7 @@ DEAD_FEED_SHARE = 0.02
 LIVE_SHARE = 0.2  # of rated power: with less a feed may carry nothing and live
 IMBALANCE_LEAST_SHARE = 0.2  # of a branch's rating: with less its phases tell nothing
 WET_MARGIN_K = -1.0
+RACK_ROWS = ("flow", "wet", "leak", "leak_sure", "burst")
 STUCK_FLAGS = ("fault", "stuck", "no_effect")
 
 
@@ -33,26 +34,6 @@ class Machines:
 
     pumps: Sequence[RunSequence]
     chillers: Sequence[RunSequence]
-
-
-@dataclass(frozen=True, slots=True)
-class RackIds:
-    """Rows and points of one rack."""
-
-    rack: Rack
-    wet: str
-    leak: str
-    leak_sure: str
-    burst: str
-    flow: str
-    share: str
-
-
-def ids_of(rack: Rack) -> RackIds:
-    name = rack.name
-    return RackIds(
-        rack, f"wet_{name}", f"leak_{name}", f"leak_sure_{name}", f"burst_{name}", f"flow_{name}", f"{name}.flow_share"
-    )
 
 
 @dataclass(slots=True)
@@ -108,7 +89,7 @@ class Evidence:
         }
         self.fall = Fall()
         self._feeding = [self.branches[unit] for rack in pod.racks for unit in branches_of(rack)]
-        self._racks = [ids_of(rack) for rack in pod.racks]
+        self._rows = [[f"{row}_{rack.name}" for row in RACK_ROWS] for rack in pod.racks]
         self._wet_racks = Fact(self._wet, tuple(point for rack in pod.racks for point in rack.leak))
         self._wet_cdu = Fact(any_on, pod.protection.cdu_leak)
         detectors = (name for name, sort in pod.device_class.items() if sort == "leak_detector")
@@ -139,8 +120,8 @@ class Evidence:
             **self._power(image),
             **self._controller(image, live),
             **{
-                ids.flow: live and ids.rack.name in energised and starved(pod, image, ids.rack.name)
-                for ids in self._racks
+                flow: live and rack.name in energised and starved(pod, image, rack.name)
+                for rack, (flow, *_) in zip(pod.racks, self._rows, strict=True)
             },
         }
 
@@ -168,11 +149,12 @@ class Evidence:
             "leak_major": falling and wet_cdu and not any(wet),
             "leak_blind": image.follows(self._blind),
         }
-        for ids, is_wet in zip(self._racks, wet, strict=True):
-            found[ids.wet] = found[ids.leak] = is_wet
-            found[ids.leak_sure] = is_wet and losing
-            share = (image.number(ids.share, otherwise=100.0) or 0.0) if suspect else 0.0
-            found[ids.burst] = suspect and (is_wet or share > limits.burst_flow_pct)
+        for rack, rows, is_wet in zip(self.pod.racks, self._rows, wet, strict=True):
+            _, wet_row, leak, leak_sure, burst = rows
+            found[wet_row] = found[leak] = is_wet
+            found[leak_sure] = is_wet and losing
+            share = (image.number(f"{rack.name}.flow_share", otherwise=100.0) or 0.0) if suspect else 0.0
+            found[burst] = suspect and (is_wet or share > limits.burst_flow_pct)
         return found
 
     def _reservoir(self, image: Image, level: float | None) -> dict[str, bool]:
