@@ -170,7 +170,7 @@ class FlowLoop:
 
         Args:
             resistance: of the loop as it is now, as a multiple of the commissioned one.
-            stands_pct: speed of the pumps; while it is not known, or not what was asked, flow tells the trim nothing.
+            stands_pct: speed of the pumps; while it is not known or not what was asked, the flow tells nothing.
         """
         target = self.need.step(needed_lpm, now)
         passed = 0.0 if self.at is None else max(0.0, now - self.at)

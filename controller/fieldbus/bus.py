@@ -20,6 +20,7 @@ from controller.fieldbus.codec import EncodeError, decode, encode
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request, WrongReply
 from controller.fieldbus.histogram import Histogram
 from controller.fieldbus.lane import Ask, ToolLane
+from controller.fieldbus.pace import Pace
 from controller.fieldbus.planner import t35_s
 from controller.fieldbus.units import NEVER, Due, Patience, Unit
 from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes, needs_current, remaining
@@ -79,6 +80,7 @@ class BusWorker:
         self.tools = ToolLane(plan.settings, clock, self._woken)
         self._free_at = 0.0
         self._gap_s = max([t35_s(plan.settings), *(d.profile.link.min_gap_ms / 1000 for d in plan.devices)])
+        self._pace = Pace(plan.settings, self._gap_s)
         self._busy_s = 0.0
         self._busy_until = now
         self._probe_at = 0.0
@@ -159,16 +161,25 @@ class BusWorker:
 
     def _next(self, now: float) -> tuple[Due | None, float]:
         """Return the released span with the earliest deadline, or None and when the next one is released."""
+        best, release = self._released(now)
+        if best is None and release <= now:
+            self._pace.set(release, now)
+            best, release = self._released(now)
+        if best is None:
+            self._pace.rest()
+        return best, release
+
+    def _released(self, now: float) -> tuple[Due | None, float]:
         best: Due | None = None
-        lease = self.tools.lease(now)
+        lease, paced = self.tools.lease(now), self._pace.at(now)
         release = min(now + REPORT_S, lease.until if lease else NEVER)
         for unit in self._units.values():
             for due in unit.candidates(self._probe_at):
                 if lease is not None and not self._spared(unit, due, now):
                     continue
-                at = max(due.at, self._link.free_at(due.request))
-                if at > now:
-                    release = min(release, at)
+                free_at = self._link.free_at(due.request)
+                if due.at > paced + TIE_S or free_at > now:
+                    release = min(release, max(due.at, free_at))
                 elif best is None or due.deadline < best.deadline - TIE_S:
                     best = due
         return best, release
@@ -203,20 +214,20 @@ class BusWorker:
         unit = self._units[first.span.device.name]
         together = unit.together(first, now) if self.tools.lease(now) is None else [first]
         if len(together) == 1:
-            await self._read(first)
+            await self._read(first, now)
             return
-        ends = await asyncio.gather(*map(self._read, together), return_exceptions=True)
+        ends = await asyncio.gather(*(self._read(due, now) for due in together), return_exceptions=True)
         for error in ends:
             if error is not None:
                 raise error
 
-    async def _read(self, due: Due) -> None:
+    async def _read(self, due: Due, chosen_at: float) -> None:
         span, unit = due.span, self._units[due.span.device.name]
         await self._silence()
         if self._writes.next(self._clock.monotonic()) is not None:
             return  # it came during the silence, and goes first
         started = self._clock.monotonic()
-        due.next(started)
+        due.next(self._pace.at(chosen_at))
         try:
             words = await self._transact(unit, due.request)
         except Refused as error:
@@ -239,6 +250,7 @@ class BusWorker:
         self._answered(unit)
         if changed:
             self._safety_changed()
+        self._pace.kept(due.cost_s, self._clock.monotonic() - chosen_at)
 
     def _refused(self, unit: Unit, due: Due, error: Refused) -> None:
         """The device (or its gateway) lives but will not answer this span."""

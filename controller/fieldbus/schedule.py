@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from controller.config.plan import BusPlan, DevicePlan, PointPlan
+from controller.fieldbus.pace import BEHIND_S
 from controller.fieldbus.planner import Span, gap_s, plan_spans, read_s, usual_s, wire_s, write_s
 from controller.fieldbus.timetable import US, Read, Refresh, timetable, us
 from controller.fieldbus.units import (
@@ -54,12 +55,14 @@ class Load:
         writes: refreshed outputs, ahead of all reads; their deadline means nothing.
         once: reads that are made at start only; they can still be in the way.
         together: the longest that reads sent at once to one device take; 0 where none are.
+        lag: so much later than it is released a read may be seen by the worker, which goes by the timetable's time.
     """
 
     reads: tuple[Task, ...]
     writes: tuple[Task, ...] = ()
     once: tuple[Task, ...] = ()
     together: int = 0
+    lag: int = 0
 
     @property
     def utilisation(self) -> float:
@@ -68,7 +71,7 @@ class Load:
     def blocking(self, length: int) -> int:
         """Return the longest exchange with a deadline later than ``length`` that may just have begun."""
         longest = max((task.cost for task in (*self.reads, *self.once) if task.deadline > length), default=0)
-        return max(longest, self.together) if longest else 0
+        return max(longest, self.together) + self.lag if longest else 0
 
     def interference(self, length: int) -> int:
         """Return the most work of writes that may come within ``length``."""
@@ -294,7 +297,8 @@ class _Work:
         if silent:
             reads.append(self._patient_probe(silent))
         together_s = max(map(self._together_s, alive), default=0.0)
-        return Load(tuple(reads), tuple(writes), tuple(once), us(together_s))
+        lag = 0 if self._settings.networked else us(BEHIND_S)
+        return Load(tuple(reads), tuple(writes), tuple(once), us(together_s), lag)
 
     def _together_s(self, device: DevicePlan) -> float:
         """Return how long the reads take that a device of a TCP connection may be sent at once (Unit.together)."""

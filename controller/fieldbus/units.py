@@ -9,7 +9,7 @@ from controller.config.enclosure import Bus
 from controller.config.plan import DevicePlan, PointPlan
 from controller.fieldbus import frames
 from controller.fieldbus.frames import Request
-from controller.fieldbus.planner import Span, character_s, plan_spans, read_s
+from controller.fieldbus.planner import Span, character_s, plan_spans, read_s, usual_s
 
 SILENT_AFTER = 3  # failures in a row until a device counts as silent
 PROBE_FIRST_S = 2.0
@@ -28,11 +28,12 @@ NEVER = float("inf")
 
 @dataclass(slots=True)
 class Due:
-    """A span, the request that reads it, and when it is to be read next (monotonic seconds)."""
+    """A span, the request that reads it, when it is to be read next (monotonic seconds), and how long that takes."""
 
     span: Span
     request: Request
     at: float
+    cost_s: float
 
     @property
     def deadline(self) -> float:
@@ -52,8 +53,9 @@ class Due:
             self.at = now + RETRY_ONCE_S
 
 
-def _due(span: Span, at: float) -> Due:
-    return Due(span, frames.read(span.device.unit, span.table, span.address, span.count), at)
+def _due(span: Span, at: float, settings: Bus) -> Due:
+    request = frames.read(span.device.unit, span.table, span.address, span.count)
+    return Due(span, request, at, usual_s(settings, read_s(settings, span)))
 
 
 def on_wire_s(settings: Bus, request: Request) -> float:
@@ -75,7 +77,7 @@ class Unit:
         self.device = device
         self.name = device.name
         self.answering: bool | None = None
-        self.spans = [_due(span, now) for span in plan_spans(device, settings)]
+        self.spans = [_due(span, now, settings) for span in plan_spans(device, settings)]
         self._settings = settings
         self.patient_at = 0.0
         self._failures = 0
@@ -184,7 +186,8 @@ class Unit:
         for points in halves:
             first = min(plan.row.address for plan in points)
             end = max(plan.row.address + plan.row.width for plan in points)
-            self.spans.append(_due(replace(due.span, address=first, count=end - first, points=tuple(points)), 0.0))
+            half = replace(due.span, address=first, count=end - first, points=tuple(points))
+            self.spans.append(_due(half, 0.0, self._settings))
         return True
 
     def read_back(self, plan: PointPlan, at: float) -> None:

@@ -242,7 +242,7 @@ async def test_a_broker_that_hangs_is_noticed_and_the_scan_goes_on(broker, plan)
                 while pod.link.connected:
                     await asyncio.sleep(0.02)
                     worst, last = max(worst, time.monotonic() - last), time.monotonic()
-            assert worst < 0.2
+            assert worst < KEEPALIVE_S / 2, "what waits for the broker stands still until the keepalive ends"
         finally:
             broker.process.send_signal(signal.SIGCONT)
         await until(lambda: pod.link.connects == 2, 20)

