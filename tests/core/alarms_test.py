@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from controller.core.alarms import Alarm, AlarmRow, Alarms, AlarmState
 from controller.core.image import Image
 from controller.core.points import Reading, Value, bad, good
@@ -115,3 +118,38 @@ def test_an_alarm_that_is_restored_and_never_told_about_again_stays() -> None:
     for now in range(10):
         step(alarms, float(now), None)
     assert alarms.standing
+
+
+ROWS = [
+    ROW,
+    AlarmRow(
+        "wet", "io.wet", "on", "Wet", "critical", "c", "a", on_delay_s=1.0, latched=True, realarm_s=20.0, group="leak"
+    ),
+    AlarmRow("gone", "io.wet", "unusable", "Gone", "low", "c", "a", on_delay_s=3.0, unless=("io.wet",), group="leak"),
+]
+scan = st.tuples(
+    st.sampled_from([70.0, 88.0, 93.0, 100.0, None]),
+    st.sampled_from([True, False, None]),
+    st.sampled_from(["", "", "", "", "ack", "reset", "shelve", "unshelve"]),
+    st.floats(0.1, 4.0),
+)
+
+
+@given(st.lists(st.tuples(scan, st.integers(1, 10)), max_size=25))
+def test_alarms_at_rest_miss_nothing(spells) -> None:
+    """Alarms that are passed by while at rest tell what alarms tell that are all looked at in every scan."""
+    resting, tireless, now = Alarms(ROWS), Alarms(ROWS), 0.0
+    for (flow, wet, operation, passed), times in spells:
+        for alarms in (resting, tireless):
+            if operation:
+                alarms.operate(
+                    operation, "flow_low" if "sh" in operation else "*", "ann", now, reason="r", duration_s=9.0
+                )
+        for _ in range(times):
+            now += passed
+            readings = {
+                "pod.flow": bad("lost", now) if flow is None else good(flow, now),
+                "io.wet": bad("lost", now) if wet is None else good(wet, now),
+            }
+            tireless._awake = set(range(len(ROWS)))
+            assert resting.step(Image(readings, now), now) == tireless.step(Image(readings, now), now)

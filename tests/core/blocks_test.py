@@ -259,6 +259,22 @@ def test_a_vote_is_never_outside_its_good_inputs(
             assert now - out.pop(place) >= 10.0, "back before it held good"
 
 
+near = st.one_of(st.none(), st.sampled_from([30.0, 30.1, 30.4, 31.5, 36.0]))
+told = st.tuples(near, near, near, st.one_of(st.none(), st.just(30.0), st.just(33.0)), st.floats(0.1, 6.0))
+
+
+@given(st.lists(st.tuples(told, st.integers(1, 12)), max_size=25))
+def test_a_vote_at_rest_misses_nothing(spells: list[tuple[tuple[float | None, ...], int]]) -> None:
+    """A vote that is passed by while it sees the same and rests finds what one finds that is taken in every scan."""
+    resting, tireless = (Vote(3, 1.0, 5.0, 10.0, 12.0, 0.25, safer_is_high=True) for _ in range(2))
+    now = 0.0
+    for (*values, anchor, passed), times in spells:
+        for _ in range(times):
+            now += float(passed or 0.0)
+            tireless._rested = None
+            assert resting.step(values, now, anchor) == tireless.step(values, now, anchor)
+
+
 def group() -> DutyStandby:
     return DutyStandby(("a", "b", "c"), swap_s=100.0, overlap_s=2.0)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from hypothesis import given
 from hypothesis import strategies as some
 
-from controller.core.image import Freezer
-from controller.core.points import NEVER_READ, Kind, Point, Quality, Reading, bad, good
+from controller.core.image import Fact, Freezer, Image
+from controller.core.points import NEVER_READ, Kind, Point, Quality, Reading, Value, bad, good
 
 POINTS = {
     point.id: point
@@ -47,6 +49,40 @@ def test_a_freezer_gives_what_a_look_at_every_reading_gives(scans) -> None:
         image = freezer.freeze(inbox, now)
         assert dict(image.items()) == expected(inbox, now)
         assert image.at == now
+
+
+def told(readings: Sequence[Reading]) -> list[tuple[Value | None, Quality]]:
+    return [(reading.value, reading.quality) for reading in readings]
+
+
+@given(some.lists(some.tuples(some.floats(0.05, 4.0), ARRIVALS), max_size=40))
+def test_a_fact_is_what_the_image_says_now(scans) -> None:
+    worked: list[float] = []
+
+    def work(readings: Sequence[Reading]) -> list[tuple[Value | None, Quality]]:
+        worked.append(now)
+        return told(readings)
+
+    fact, freezer, inbox, now = Fact(work, ("a.fast", "b.always", "x.stranger")), Freezer(POINTS), {}, 100.0
+    before: list[Reading] = []
+    for passed, arrivals in scans:
+        now += passed
+        for name, late_s, wrong in arrivals:
+            inbox[name] = bad("no", now - late_s) if wrong else good(1.0, now - late_s)
+        image = freezer.freeze(inbox, now)
+        readings = [image.reading(point) for point in fact.points]
+        assert image.follows(fact) == image.follows(fact) == told(readings)
+        assert (worked[-1:] == [now]) is (readings != before), (
+            "worked out where a reading is another one, and only then"
+        )
+        before = readings
+
+
+def test_two_images_of_no_freezer_share_no_facts() -> None:
+    fact = Fact(told, ("a.fast",))
+    one, other = Image({"a.fast": good(1.0, 0.0)}, 0.0), Image({"a.fast": good(2.0, 0.0)}, 0.0)
+    assert one.follows(fact) == [(1.0, Quality.GOOD)]
+    assert other.follows(fact) == [(2.0, Quality.GOOD)]
 
 
 def test_what_is_no_point_is_left_out() -> None:

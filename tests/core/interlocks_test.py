@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from controller.core.interlocks import Action, Bypass, Interlocks, Row
+from controller.core.interlocks import Action, Bypass, Interlock, Interlocks, Row
 
 CAP, TRIP = (Action("cap", 40.0),), (Action("racks_off"),)
 ROWS = [
@@ -207,3 +207,22 @@ def test_a_latched_trip_goes_only_by_reset_without_its_cause(history: list[tuple
         assert latched <= set(interlocks.acting)
         assert bool(interlocks.acting) == bool(interlocks.first_out)
         held = latched
+
+
+@given(
+    st.lists(
+        st.tuples(st.sets(st.sampled_from([row.id for row in ROWS])), st.floats(0.1, 3.0), st.integers(0, 9)),
+        max_size=60,
+    )
+)
+def test_rows_at_rest_miss_nothing(scans: list[tuple[set[str], float, int]]) -> None:
+    """Rows that are passed by while at rest do what the same rows do when each is stepped in every scan."""
+    interlocks, each, now = Interlocks(ROWS), {row.id: Interlock(row) for row in ROWS}, 0.0
+    for there, passed, dice in scans:
+        now += passed
+        interlocks.step(dict.fromkeys(there, True), now, reset=dice == 0)
+        for name, row in each.items():
+            row.step(name in there, now, reset=dice == 0)
+        assert interlocks.acting == [name for name, row in each.items() if row.acting]
+        assert interlocks.latched() == [name for name, row in each.items() if row.latch.state]
+        assert interlocks.cleared() == (not any(row.there for row in each.values() if row.row.trip))
