@@ -309,7 +309,7 @@ class Vote:
         seen = (*values, anchor)
         if self._rested and self._rested[0] == seen:
             return self._rested[1]
-        known = self._good(values)
+        known = before = self._good(values)
         for place, channel in enumerate(self.channels):
             was = channel.ejected
             self._judge(place, channel, values, known, now, anchor)
@@ -317,7 +317,8 @@ class Vote:
                 known = self._good(values)
         ejected = tuple(place for place, channel in enumerate(self.channels) if channel.ejected)
         voted = Voted(self._of([float(values[place] or 0.0) for place in known]), known, ejected)
-        self._rested = (seen, voted) if all(channel.at_rest for channel in self.channels) else None
+        at_rest = known == before and all(channel.at_rest for channel in self.channels)
+        self._rested = (seen, voted) if at_rest else None
         return voted
 
     def _trusted(self, known: Sequence[float], anchor: float | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from controller.core.alarms import Alarm, AlarmRow, Alarms, AlarmState
@@ -136,6 +136,8 @@ scan = st.tuples(
 
 
 @given(st.lists(st.tuples(scan, st.integers(1, 10)), max_size=25))
+@example([((70.0, False, "", 1.0), 9), ((70.0, False, "shelve", 1.0), 20)])  # a shelf that ends while nothing moves
+@example([((70.0, True, "", 1.0), 9), ((70.0, True, "ack", 1.0), 40)])  # an acknowledgement that grows old
 def test_alarms_at_rest_miss_nothing(spells) -> None:
     """Alarms that are passed by while at rest tell what alarms tell that are all looked at in every scan."""
     resting, tireless, now = Alarms(ROWS), Alarms(ROWS), 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from controller.core.blocks import (
@@ -264,6 +264,8 @@ told = st.tuples(near, near, near, st.one_of(st.none(), st.just(30.0), st.just(3
 
 
 @given(st.lists(st.tuples(told, st.integers(1, 12)), max_size=25))
+@settings(max_examples=400)
+@example([((30.0, 30.0, 30.0, None, 1.0), 2), ((30.0, 30.4, 30.4, None, 1.0), 20)])  # the first stands still
 def test_a_vote_at_rest_misses_nothing(spells: list[tuple[tuple[float | None, ...], int]]) -> None:
     """A vote that is passed by while it sees the same and rests finds what one finds that is taken in every scan."""
     resting, tireless = (Vote(3, 1.0, 5.0, 10.0, 12.0, 0.25, safer_is_high=True) for _ in range(2))
