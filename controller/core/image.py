@@ -18,6 +18,8 @@ ROUNDING_S = 1e-6  # far below a scan; sums of seconds are not exact
 class Fact(Generic[T]):
     """What follows from the readings of a few points of devices and from nothing else: ``Image.follows`` tells it.
 
+    Made once, when a part is built: images remember each one they were asked for.
+
     Attributes:
         work: makes it of the readings, in the order of ``points``.
     """
