@@ -30,9 +30,9 @@ class Fact(Generic[T]):
 
 @dataclass(slots=True)
 class _Known:
-    """A fact as it was worked out last, of what, and the image in which that was last seen to be the same."""
+    """A fact as it was worked out last, of what, and the mark of the image in which that was last seen to be so."""
 
-    image: object = None
+    mark: object = None
     readings: list[Reading | None] | None = None
     value: Any = None
 
@@ -55,11 +55,12 @@ class Image:
         facts: memory of ``follows``, handed on from image to image.
     """
 
-    __slots__ = ("_facts", "_readings", "at")
+    __slots__ = ("_facts", "_mark", "_readings", "at")
 
     def __init__(self, readings: dict[str, Reading], at: float, facts: dict[Fact[Any], _Known] | None = None) -> None:
         self._readings = readings
         self._facts: dict[Fact[Any], _Known] = {} if facts is None else facts
+        self._mark = object()  # stands for this image where the image itself would be kept alive
         self.at = at
 
     def __iter__(self) -> Iterator[str]:
@@ -106,11 +107,11 @@ class Image:
         known = self._facts.get(fact)
         if known is None:
             known = self._facts[fact] = _Known()
-        if known.image is not self:
+        if known.mark is not self._mark:
             readings = self.readings(fact.points)
             if readings != known.readings:
                 known.readings, known.value = readings, fact.work([reading or NEVER_READ for reading in readings])
-            known.image = self
+            known.mark = self._mark
         return cast(T, known.value)
 
     def with_derived(self, derived: Mapping[str, Reading]) -> Image:
