@@ -61,7 +61,7 @@ class Table:
         hints = get_type_hints(source)
         fields: dict[str, Any] = {}
         for item in dataclasses.fields(source):
-            if item.default is not dataclasses.MISSING:
+            if not item.init or item.default is not dataclasses.MISSING:
                 continue
             unit = next((suffix for suffix in UNIT_LIMITS if item.name.endswith(suffix)), None)
             if hints[item.name] in (float, int) and unit:

@@ -14,7 +14,10 @@ REFILL = 0.25  # PX4's failsafe: a delay refills at a quarter of the rate at whi
 
 
 def clamp(value: float, low: float, high: float) -> float:
-    return min(max(value, low), high)
+    """Return ``value`` held between both; ``high`` where they cross."""
+    if value < low:
+        value = low
+    return high if value > high else value
 
 
 @dataclass(slots=True)

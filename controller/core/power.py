@@ -79,9 +79,9 @@ class Rack:
     rated_kw: float
     shed_tier: int
     name: str = ""
-    valve_cmd_id: str = field(init=False, repr=False, compare=False, default="")
-    _said: Fact[RackSeen] | None = field(init=False, repr=False, compare=False, default=None)
-    _parts: tuple[slice, ...] = field(init=False, repr=False, compare=False, default=())
+    valve_cmd_id: str = field(init=False, repr=False, compare=False)
+    _said: Fact[RackSeen] = field(init=False, repr=False, compare=False)
+    _parts: tuple[slice, ...] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         parts = [self.outlets, self.power, *branches_of(self).values()]
@@ -92,20 +92,19 @@ class Rack:
 
     def seen(self, image: Image) -> RackSeen:
         """Return what its power units say now."""
-        assert self._said is not None
         return image.follows(self._said)
 
     def energised(self, image: Image) -> bool:
         """True when any outlet is on, or is not known to be off."""
-        return self.seen(image).energised
+        return image.follows(self._said).energised
 
     def pending(self, image: Image) -> bool:
         """True when an outlet is known to be off."""
-        return self.seen(image).pending
+        return image.follows(self._said).pending
 
     def power_kw(self, image: Image) -> float | None:
         """Return the rack's power, or None when one of its meters can't be trusted."""
-        return self.seen(image).power_kw
+        return image.follows(self._said).power_kw
 
     def _see(self, readings: Sequence[Reading]) -> RackSeen:
         outlets, power, *units = (readings[part] for part in self._parts)
