@@ -28,7 +28,7 @@ from controller.core.alarm_states import (
 )
 from controller.core.alarm_watch import SHELVE_MAX_S, Aside, Watch, restore_watch, saved_watch
 from controller.core.image import Image
-from controller.core.points import NEVER_READ, Reading
+from controller.core.points import NEVER_READ, USABLE, Reading
 
 __all__ = ["Alarm", "AlarmEvent", "AlarmRow", "AlarmState", "Alarms", "Answer", "Priority"]
 
@@ -68,7 +68,8 @@ class Alarms:
 
     def step(self, image: Image, now: float) -> list[AlarmEvent]:
         """Advance every alarm; return what happened since the last step, operations too."""
-        on = {point for point in self._causes if image.flag(point, otherwise=False)}
+        causes = zip(self._causes, image.readings(self._causes), strict=True)
+        on = {point for point, cause in causes if cause and cause.quality in USABLE and cause.value}
         wake = on != self._on
         self._on = on
         found = image.readings(self._points)

@@ -190,7 +190,6 @@ def loop_ready(pod: Pod, image: Image, standing: Iterable[Alarm]) -> bool:
     ratio = image.number("pod.flow_ratio", otherwise=None)
     error = image.number("pod.supply_temp_error", otherwise=None)
     margin = image.number("pod.dew_margin", otherwise=times.ready_dew_k)
-    critical = any(alarm.row.priority == "critical" and (alarm.active or alarm.latched) for alarm in standing)
     return (
         ratio is not None
         and ratio >= times.ready_flow_pct
@@ -198,7 +197,7 @@ def loop_ready(pod: Pod, image: Image, standing: Iterable[Alarm]) -> bool:
         and error <= times.ready_band_k
         and margin is not None
         and margin >= times.ready_dew_k
-        and not critical
+        and not any(alarm.row.priority == "critical" and (alarm.active or alarm.latched) for alarm in standing)
     )
 
 

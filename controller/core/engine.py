@@ -110,6 +110,7 @@ class Engine:
         self.pumps = [RunSequence(name, pod.startup.pump_prove_s) for name in pod.tcs.pumps]
         self.tcs_duty = Duty(self.pumps, pod.rotation, hours, stagger=False, exercise=True)
         self.primary = Primary(pod, hours)
+        self.shielded = Machines(self.pumps, self.primary.chillers)
         self.machines = (*self.pumps, *self.primary.pumps, *self.primary.chillers)
         self.buses = {f"{bus}.online": f"{bus}.lost" for bus in set(pod.device_bus.values())}
         self.duties = (self.tcs_duty, *self.primary.duties)
@@ -138,7 +139,7 @@ class Engine:
         events = self.alarms.step(image, now)  # 3
         self.shield.step(  # 4
             image,
-            Machines(self.pumps, self.primary.chillers),
+            self.shielded,
             self.modes.state,
             verdict.isolate,
             reset="reset" in requests,

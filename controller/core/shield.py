@@ -42,8 +42,9 @@ class Shield:
         """
         conditions = self.evidence.step(image, machines, mode) | dict.fromkeys(asked, True)
         self.interlocks.step(conditions, image.at, reset=reset)
-        shares = {unit: branch.share for unit, branch in self.evidence.branches.items()}
-        self.response = self._responder.step(self.interlocks.acting_rows, image, shares)
+        rows = self.interlocks.acting_rows
+        shares = {unit: branch.share for unit, branch in self.evidence.branches.items()} if rows else {}
+        self.response = self._responder.step(rows, image, shares)
         self.shedding.step(bool(self.response.shed), image.at)
         if reset:
             self.shedding.reset()
