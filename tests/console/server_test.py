@@ -111,13 +111,16 @@ async def test_one_who_vanishes_in_the_middle_costs_nothing(desk: FakeDesk, path
         rude.sendall(b"points *\n" * 20)
         rude.close()
         await asyncio.sleep(0)
+    answer = ""
     async with asyncio.timeout(WAIT_S):
-        while True:
+        while answer != "No alarms.":
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 one = await joined(desk, path)
-                if await one.ask("alarms") == "No alarms.":
-                    break
-    one.writer.close()
+                answer = await one.ask("alarms")
+    others = [await joined(desk, path) for _ in range(SESSIONS_MAX - 1)]
+    assert [await other.ask("alarms") for other in others] == ["No alarms."] * len(others), "every place is free again"
+    for session in (one, *others):
+        session.writer.close()
 
 
 async def test_a_megabyte_without_an_end_is_refused_once(
@@ -176,8 +179,14 @@ async def test_a_socket_left_behind_is_replaced(path: Path) -> None:
     dead = socket.socket(socket.AF_UNIX)
     dead.bind(str(path))
     dead.close()
-    async with serving(serve(path, running())):
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_unix_connection(path)
+    desk = running()
+    async with serving(serve(path, desk)):
         await appears(path)
+        one = await joined(desk, path)
+        assert await one.ask("alarms") == "No alarms."
+        one.writer.close()
 
 
 async def test_a_controller_that_listens_is_left_alone(desk: FakeDesk, path: Path) -> None:
