@@ -20,7 +20,8 @@ from hil.scenarios.model import Scenario, ScenarioError, every, find
 from hil.trace import write
 from hil.virtual import virtual_plan
 
-JOBS = 2
+FAST_JOBS = 2  # virtual time takes a core
+REAL_JOBS = 5  # a pod and its controller in real time take a fifth of a core, a warm start half a minute of one
 GOOD, BAD = 0, 1
 
 
@@ -42,6 +43,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     run.add_argument("--fast", action="store_true", help="in virtual time")
     run.add_argument("--all", action="store_true", help="also those that take hours")
     run.add_argument("--report", type=Path, metavar="DIR", help="folder for traces and reports")
+    run.add_argument("--jobs", type=int, help=f"scenarios at once; default: {REAL_JOBS}, or {FAST_JOBS} with --fast")
     run.add_argument("--seed", type=int, default=1, help="of noise and chance; default: %(default)s")
     run.set_defaults(run=_run)
     listing = commands.add_parser("list", help="list the scenarios")
@@ -93,16 +95,14 @@ def told(done: Performed) -> Iterator[str]:
 
 
 def _lines(scenarios: Sequence[Scenario], options: argparse.Namespace) -> Iterator[Line]:
-    if not options.fast or len(scenarios) == 1:
-        for scenario in scenarios:
-            yield run_one(scenario, fast=options.fast, seed=options.seed, folder=options.report)
+    jobs = min(options.jobs or (FAST_JOBS if options.fast else REAL_JOBS), len(scenarios))
+    given = {"fast": options.fast, "seed": options.seed, "folder": options.report}
+    if jobs <= 1:
+        yield from (run_one(scenario, **given) for scenario in scenarios)
         return
-    with ProcessPoolExecutor(JOBS, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         longest = sorted(scenarios, key=lambda scenario: -scenario.seconds)
-        waiting = {
-            scenario.id: pool.submit(run_one, scenario, fast=True, seed=options.seed, folder=options.report)
-            for scenario in longest
-        }
+        waiting = {scenario.id: pool.submit(run_one, scenario, **given) for scenario in longest}
         for scenario in scenarios:
             yield waiting[scenario.id].result()
 

@@ -1,9 +1,9 @@
 """One bus in virtual time: the rules of the bus worker over emulated devices, without sockets and without waiting.
 
 What is due when, which write goes first, when a unit counts as silent and what a read-back says are the controller's
-own (``fieldbus.units``, ``fieldbus.writes``, ``fieldbus.codec``); an exchange takes the time the planner gives it. Not
-here are pipelined reads and the tools' lane. A reading whose words are those of before keeps its value and gets a new
-time.
+own (``fieldbus.units``, ``fieldbus.writes``, ``fieldbus.codec``); an exchange takes the time the planner gives it, so
+that the worker's pace, which is not here, would change nothing. Not here either: pipelined reads and the tools' lane. A
+reading whose words are those of before keeps its value and gets a new time.
 """
 
 from __future__ import annotations

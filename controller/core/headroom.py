@@ -20,7 +20,7 @@ from controller.core.exchanger import Exchanger, coolant_kw
 from controller.core.image import Fact, Image
 from controller.core.permit import Limit
 from controller.core.pod import Pod
-from controller.core.points import Reading, record
+from controller.core.points import Reading, points_of, record
 from controller.core.power import Rack, sum_of
 from controller.core.sequences import RunSequence, RunState
 
@@ -53,10 +53,6 @@ class RackIds(NamedTuple):
     chip_temp: str
     seconds_to_trip: str
 
-    @classmethod
-    def of(cls, rack: str) -> RackIds:
-        return cls(*(f"{rack}.{name}" for name in cls._fields))
-
 
 class Headroom:
     """Limits of power and seconds to trip of one pod, from flow, temperatures, power and the state of its machines.
@@ -85,7 +81,7 @@ class Headroom:
         self.wrong_meters: set[str] = set()
         self._heat_kw: float | None = None
         self._at = 0.0
-        self._ids = {name: RackIds.of(name) for name in self._models}
+        self._ids = {name: points_of(name, RackIds) for name in self._models}
         self._measured = Fact(self._measure, tuple(point for rack in pod.racks for point in rack.flow))
         self._shares: dict[str, float] | None = None
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TypeVar, dataclass_transform
+from typing import NamedTuple, TypeVar, dataclass_transform
 
 Value = float | int | bool | str
 T = TypeVar("T")
+N = TypeVar("N", bound=NamedTuple)
 
 
 @dataclass_transform(frozen_default=True)
@@ -18,6 +19,11 @@ def record(made: type[T]) -> type[T]:
     mypy keeps it frozen. At run time nothing does: that would make it four times as slow to make.
     """
     return dataclass(slots=True, unsafe_hash=True)(made)
+
+
+def points_of(device: str, made: type[N]) -> N:
+    """Return the ids of the points of ``device`` that the named tuple ``made`` names by its fields."""
+    return made._make(f"{device}.{name}" for name in made._fields)
 
 
 class Quality(Enum):

@@ -13,7 +13,7 @@ from controller.core.exchanger import Exchanger
 from controller.core.image import Fact, Image, numbers_of
 from controller.core.loops import speed_for_flow_pct
 from controller.core.pod import Pod
-from controller.core.points import Reading, bad, good
+from controller.core.points import Reading, bad, good, points_of
 from controller.core.power import it_power_sources, sum_of
 
 BAND_K, EJECT_S, READMIT_S = 1.0, 5.0, 30.0
@@ -59,10 +59,6 @@ class ValveIds(NamedTuple):
     stuck: str
     no_effect: str
 
-    @classmethod
-    def of(cls, valve: str) -> ValveIds:
-        return cls(*(f"{valve}.{name}" for name in cls._fields))
-
 
 class Sensing:
     """Votes of one pod; ``watch`` is the exchanger's valve, whose model is what breaks a tie of supply probes."""
@@ -79,8 +75,8 @@ class Sensing:
         exchanger = Exchanger(tcs.exchanger_kw_per_k, tcs.flow_design_lpm, tcs.exchanger_water_lpm)
         self.watch = ValveWatch(SupplyModel(exchanger, tcs.valve_rangeability))
         self._suspects = {role: [f"{point}_suspect" for point in points] for role, points in self._points.items()}
-        self._valve = ValveIds.of(tcs.valve)
-        self._rack_valves = [ValveIds.of(rack.valve) for rack in pod.racks]
+        self._valve = points_of(tcs.valve, ValveIds)
+        self._rack_valves = [points_of(rack.valve, ValveIds) for rack in pod.racks]
         self._strokes = [Stroke() for _ in pod.racks]
         self._standing = Fact(_standings, tuple(point for ids in self._rack_valves for point in ids[:2]))
         self._stands = Fact(_standings, self._valve[:2])
