@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
+import os
 import sys
+import tempfile
 import time
 from asyncio.subprocess import Process
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -184,7 +188,8 @@ class RealStage(BenchStage):
         parts = Parts(self.plant, self.record, self.bench.emulators)
         warm = VirtualStage(virtual_plan(self.plan), seed=self.seed, parts=parts)
         if not self._cold:
-            warm_up(warm)
+            with _one_at_a_time():
+                warm_up(warm)
         self._passed = warm.now
         self.record.clock, self.record.listener = self._now, self.written
         for emulator in self.emulators.values():
@@ -260,6 +265,14 @@ class RealStage(BenchStage):
         self._alarms[name] = state
         title, priority = str(document.get("title", "")), str(document.get("priority", ""))
         self.seen.note(self.seen.alarms, now, id=name, title=title, priority=priority, state=state)
+
+
+@contextlib.contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Wait until no other process makes a warm start: each takes a core from pods that run in real time."""
+    with Path(tempfile.gettempdir(), f"podkeeper-warm-start-{os.getuid()}").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _publish(port: int, root: str, messages: list[tuple[str, bytes, bool]]) -> None:

@@ -95,24 +95,23 @@ class Duty:
         return {name: seconds / HOUR_S for name, seconds in self._block.run_s.items()}
 
     def _watch(self, now: float) -> None:
-        """Take note of starts and stops."""
-        active = {name for name, machine in self._machines.items() if machine.state in ACTIVE}
-        for name in active - self._active if self._active or self._idle_since else ():
-            self._starts[name].append(now)
-            self._started_at = now
-        if self._active - active:
-            self._stopped_at = now
-        self._active = active
-        for name in self._machines:
-            if name in active:
-                self._idle_since.pop(name, None)
-            else:
+        """Take note of starts and stops. A machine that only ceases to answer, or does so again, does neither."""
+        before, self._active = self._active, set()
+        for name, machine in self._machines.items():
+            if machine.state in ACTIVE or (machine.state is RunState.UNKNOWN and name in before):
+                self._active.add(name)
+                if self._idle_since.pop(name, None) is not None:
+                    self._starts[name].append(now)
+                    self._started_at = now
+            elif machine.state is not RunState.UNKNOWN:
                 self._idle_since.setdefault(name, now)
+        if before - self._active:
+            self._stopped_at = now
         limit = self._rotation.starts_max
         self.locked_out = {
             name
             for name, starts in self._starts.items()
-            if len(starts) >= limit and name not in active
+            if len(starts) >= limit and name not in self._active
             if sum(now - at < self._rotation.starts_window_s for at in starts) >= limit
         }
 

@@ -115,6 +115,30 @@ def test_too_many_starts_lock_a_machine_out_while_another_is_able() -> None:
     assert not group.duty.locked_out
 
 
+def test_a_machine_that_stops_answering_and_answers_again_was_not_started() -> None:
+    group = Group()
+    group.step(3, 30)
+    for _ in range(2 * ROTATION.starts_max):
+        group.silent = {"a"}
+        group.step(3, 5)
+        assert group.state("a") is RunState.UNKNOWN
+        assert not group.duty.locked_out
+        group.silent = set()
+        assert group.step(3, 5) == {"a", "b", "c"}
+
+
+def test_a_machine_found_running_was_not_started() -> None:
+    group = Group(silent=set(NAMES))
+    group.told["a"] = True
+    group.step(1, 3)
+    group.silent = set()
+    for _ in range(ROTATION.starts_max):
+        group.step(1, 5)
+        group.step(0, 65)
+    group.step(0, 1)
+    assert not group.duty.locked_out
+
+
 def test_the_last_able_machine_is_started_however_often_it_was() -> None:
     group = Group(broken={"b", "c"})
     for _ in range(2):
