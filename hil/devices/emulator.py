@@ -8,13 +8,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Protocol
 
 from controller.config.plan import DevicePlan
 from controller.config.profile import Row
 from controller.core.points import Kind, Value
 from hil.devices.defaults import default
-from hil.devices.encoder import Bank, exponent_for, meaning, packed, place, place_bits, spoilt, told
+from hil.devices.encoder import BIT_TABLES, Bank, exponent_for, meaning, packed, place_bits, placer, spoilt, told
 from hil.devices.faults import DeviceFaults
 from hil.devices.quirks import QUIRKS, STANDARD
 from hil.devices.watch import BusWatch
@@ -24,7 +25,6 @@ from hil.wire.pdu import ILLEGAL_ADDRESS, ModbusFault
 
 REFRESH_S = 0.1
 LATE_WRITES_MAX = 1000
-BIT_TABLES = ("coil", "discrete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,12 +109,16 @@ class Emulator:
             self._lay_out(row)
         self._lay_out_scales()
         self._fill_holes()
+        self._placers = {name: placer(row) for name, row in self.rows.items()}
         self._shown: dict[str, Value] = {}  # what the behaviour's points were when they were last laid down
         self._names: set[str] = set()  # of the points that the behaviour gave last
         self._order: tuple[str, ...] = ()
         self._sharers = self._flags_in_words()
         self._spoilt: dict[str, tuple[str, list[int]]] = {}
-        self._channels = {name: one for name, one in behaviour.channels().items() if name in self.rows}
+        self._channels: dict[Channel, list[str]] = {}  # the points that show each transmitter
+        for name, channel in behaviour.channels().items():
+            if name in self.rows:
+                self._channels.setdefault(channel, []).append(name)
         self._overlay: dict[str, Bank] = {}
         self._late: deque[tuple[float, str, int, Sequence[int]]] = deque()
         self._boots_at: float | None = None
@@ -172,11 +176,12 @@ class Emulator:
         return dict(sorted(values.items(), key=lambda item: -_bits(self.rows[item[0]])))
 
     def _put(self, name: str, value: Value) -> None:
-        row, bank = self.rows[name], self.banks[self.rows[name].table]
+        row = self.rows[name]
+        bank = self.banks[row.table]
         if isinstance(value, float) and math.isnan(value):
             self._put_nothing(row, bank)
         else:
-            place(bank, row, self._kept_in_range(row, value))
+            self._placers[name](bank, self._kept_in_range(row, value))
 
     @staticmethod
     def _put_nothing(row: Row, bank: Bank) -> None:
@@ -205,13 +210,14 @@ class Emulator:
             return
         self._refreshed = now
         values, swapped = dict(self.behaviour.values()), list[str]()
-        for name, channel in self._channels.items():
+        for channel, names in self._channels.items():
             mode = channel.mode
             if mode == "dropout":
-                values[name] = math.nan
+                values |= dict.fromkeys(names, math.nan)
             elif mode == "word_swap":
-                swapped.append(name)
-        values |= self.forced
+                swapped += names
+        if self.forced:
+            values |= self.forced
         self._show(values)
         if self._spoilt or swapped or self._overlay:
             self._lay_over({**dict.fromkeys(swapped, ("swapped", [])), **self._spoilt})
@@ -278,15 +284,56 @@ class Emulator:
             seen = [over.get(at, word) for at, word in zip(range(address, address + count), seen, strict=True)]
         return seen  # type: ignore[return-value]  # no None is left
 
+    @property
+    def plain(self) -> bool:
+        """Whether the device answers in its own time and with what its registers hold."""
+        faults = self.faults
+        return not (
+            self._boots_at is not None
+            or self._overlay
+            or self._spoilt
+            or faults.silent
+            or faults.refusal
+            or faults.reply_delay_s
+            or faults.map_shift
+        )
+
+    def look(self, table: str, address: int, count: int) -> Callable[[], tuple[int, ...]] | None:
+        """Return what ``read`` comes to while the device is ``plain`` and after it was ``touched``.
+
+        None where it would be refused, or registers that are not there would be read.
+        """
+        bank, addresses = self.banks[table], range(address, address + count)
+        if not all(at in bank for at in addresses):
+            return None
+        if table not in BIT_TABLES:
+            if self._forbidden(address, address + count):
+                return None
+            try:
+                self._judge_read(table, address, count)
+            except ModbusFault:
+                return None
+        words = itemgetter(*addresses)
+        return (lambda: (words(bank),)) if count == 1 else (lambda: words(bank))
+
+    def touched(self) -> bool:
+        """Take note of a request and bring the registers up to date; return whether they may be looked at."""
+        self.watch.heard()
+        self.refresh()
+        return not self._overlay
+
     def _judge_read(self, table: str, address: int, count: int) -> None:
         link, inside, end = self.plan.profile.link, self.inside[table], address + count
         if count > link.max_read_words or (self.quirks.even_reads and count % 2):
             raise ModbusFault(self.quirks.value_code)
         if address in inside or end in inside or any(address < barrier < end for barrier in link.barriers):
             raise ModbusFault(ILLEGAL_ADDRESS)
-        if any(first < end and address <= last for first, last in link.forbidden):
+        if self._forbidden(address, end):
             self.forbidden_reads += 1
             raise ModbusFault(ILLEGAL_ADDRESS)
+
+    def _forbidden(self, address: int, end: int) -> bool:
+        return any(first < end and address <= last for first, last in self.plan.profile.link.forbidden)
 
     def write(self, table: str, address: int, values: Sequence[int]) -> None:
         """Take words or bits, all or none.
