@@ -86,6 +86,7 @@ class _Lane:
     cost_s: float
     own_s: float
     quick: bool
+    seen: _Seen
 
 
 class VirtualBus:
@@ -118,6 +119,7 @@ class VirtualBus:
         self._writes = Writes(points)
         self._seen: dict[tuple[str, str, int, int], _Seen] = {}
         self._lanes: list[_Lane] = []  # of all units, in their order; empty while it must be made anew
+        self._touched: Emulator | None = None  # the one asked last, in one go of plain reads
         self._devices = [(unit, emulators[name]) for name, unit in self._units.items()]
         self._costs: dict[tuple[str, str, int], float] = {}
         self._open, self._wait_s = False, RECONNECT_FIRST_S
@@ -200,27 +202,29 @@ class VirtualBus:
             due.retry(started)
             self._failed(unit)
             return
-        self._take(due, words)
+        self._take(due, words, self._held(due))
         if self._writes.doubting:
             self._look_back(due, unit, words, started)
         self._answered(unit)
 
-    def _take(self, due: Due, words: Sequence[int]) -> None:
+    def _held(self, due: Due) -> _Seen:
+        span = due.span
+        return self._seen.setdefault((span.device.name, span.table, span.address, span.count), _Seen((), []))
+
+    def _take(self, due: Due, words: Sequence[int], seen: _Seen) -> None:
         """Put what a span holds into the inbox; what is as before gets a new time."""
-        span, at = due.span, self.at
-        key = (span.device.name, span.table, span.address, span.count)
-        seen = self._seen.get(key)
-        if seen is None:
-            readings = [(plan.point.id, decode(plan.row, _own(plan, due, words), at)) for plan in span.points]
-            seen = self._seen[key] = _Seen(words, readings)
-        elif seen.words == words:
+        at = self.at
+        if seen.words == words:
             seen.readings = [(name, Reading(old.value, old.quality, at, old.reason)) for name, old in seen.readings]
         else:
+            before, plans = seen.words, due.span.points
+            olds: list[Reading | None] = [old for _, old in seen.readings]
+            olds = olds or [None] * len(plans)
             seen.readings = [
-                (name, decode(plan.row, own, at))
-                if (own := _own(plan, due, words)) != _own(plan, due, seen.words)
-                else (name, Reading(old.value, old.quality, at, old.reason))
-                for plan, (name, old) in zip(span.points, seen.readings, strict=True)
+                (plan.point.id, decode(plan.row, own, at))
+                if (own := _own(plan, due, words)) != _own(plan, due, before) or old is None
+                else (plan.point.id, Reading(old.value, old.quality, at, old.reason))
+                for plan, old in zip(plans, olds, strict=True)
             ]
             seen.words = words
         self._inbox.update(seen.readings)
@@ -246,25 +250,23 @@ class VirtualBus:
         It leaves off for a write, and after a read that may have changed what is due when.
         """
         ready, release = self._ready()
-        if not ready:
-            return min(end, max(self.at + TIE_S, min(release, self._writes.next_at(release))))
         until, doubting = min(end, release, self._writes.next_at(end)), self._writes.doubting
+        self._touched = None
         while ready and self.at < until:
-            best, earliest = ready[0], float("inf")
-            for one in ready:
-                if one[0] < earliest - TIE_S:
-                    best, earliest = one, one[0]
-            ready.remove(best)
-            lane, started = best[1], self.at
-            words = self._look(lane)
-            if words is None:
+            place, earliest = 0, float("inf")
+            for index, (deadline, _) in enumerate(ready):
+                if deadline < earliest - TIE_S:
+                    place, earliest = index, deadline
+            lane, started = ready.pop(place)[1], self.at
+            if lane.look is None or not (lane.quick or lane.cost_s <= lane.unit.timeout_s(lane.due.request)):
                 self._read(lane.due)
-                break
-            self._silent_in_a_row = 0
+                return self.at
+            words = self._look(lane, lane.look)
             if doubting and self._look_back(lane.due, lane.unit, words, started):
-                break
-            until = min(until, lane.due.at)
-        return self.at
+                return self.at
+            if lane.due.at < until:
+                until = lane.due.at
+        return self.at if ready or self.at >= until else min(end, max(self.at + TIE_S, until))
 
     def _ready(self) -> tuple[list[tuple[float, _Lane]], float]:
         """Return what is due with its deadlines, and when the next one falls due."""
@@ -294,21 +296,25 @@ class VirtualBus:
             cost_s,
             max(0.0, cost_s - wire_s),
             cost_s <= wire_s + min(settings.timeout_ms / 1000, TIMEOUT_LEAST_S),
+            self._held(due),
         )
 
-    def _look(self, lane: _Lane) -> tuple[int, ...] | None:
-        """Make one read and return its words; None, and nothing done, where it is no ordinary one."""
-        due, unit, cost_s, started = lane.due, lane.unit, lane.cost_s, self.at
-        if lane.look is None or not (lane.quick or cost_s <= unit.timeout_s(due.request)):
-            return None
+    def _look(self, lane: _Lane, look: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
+        """Make one ordinary read and return its words."""
+        due, emulator, started, cost_s = lane.due, lane.emulator, self.at, lane.cost_s
         due.next(started)
         self.counters["transactions"] += 1
         self._busy_s += cost_s
         self.at = started + cost_s
-        unit.learn(lane.own_s)
-        emulator, span = lane.emulator, due.span
-        words = lane.look() if emulator.touched() else tuple(emulator.read(span.table, span.address, span.count))
-        self._take(due, words)
+        self._silent_in_a_row = 0
+        lane.unit.learn(lane.own_s)
+        if emulator is not self._touched:
+            self._touched = emulator if emulator.touched() else None
+        if self._touched is not None:
+            words = look()
+        else:
+            words = tuple(emulator.read(due.span.table, due.span.address, due.span.count))
+        self._take(due, words, lane.seen)
         return words
 
     def _transact(self, unit: _Unit, request: Request, table: str, address: int, count: int) -> tuple[int, ...]:

@@ -6,7 +6,7 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Protocol
@@ -51,6 +51,9 @@ class Channel(Protocol):
 
 class Behaviour:
     """What moves a device's registers. This one moves nothing: what is written is kept, and nothing follows."""
+
+    def serve(self, names: Collection[str]) -> None:
+        """Learn which points the device has: others need not be worked out."""
 
     def initial(self) -> Mapping[str, Value]:
         """Return the points that are not at their default when power comes on."""
@@ -115,6 +118,7 @@ class Emulator:
         self._order: tuple[str, ...] = ()
         self._sharers = self._flags_in_words()
         self._spoilt: dict[str, tuple[str, list[int]]] = {}
+        behaviour.serve(self.rows.keys())
         self._channels: dict[Channel, list[str]] = {}  # the points that show each transmitter
         for name, channel in behaviour.channels().items():
             if name in self.rows:
@@ -230,7 +234,7 @@ class Emulator:
         shown, again = self._shown, set[str]()
         for name in self._order:
             value = values[name]
-            if name not in shown or shown[name] != value or name in again:
+            if shown.get(name) != value or name in again:
                 self._put(name, value)
                 shown[name] = value
                 again.update(self._sharers.get(name, ()))
