@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from controller.config.plan import BusPlan, PointPlan
 from controller.core.interlocks import Write
@@ -30,6 +30,7 @@ from controller.fieldbus.codec import EncodeError, decode, encode
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request
 from controller.fieldbus.planner import exchange_s, gap_s
 from controller.fieldbus.units import (
+    NEVER,
     ONCE_DEADLINE_S,
     SLOWEST_FADES,
     TIMEOUT_LEAST_S,
@@ -64,8 +65,9 @@ class _Unit(Unit):
 class _Seen:
     """What a span held when it was read last."""
 
-    words: Sequence[int]
-    readings: list[tuple[str, Reading]]
+    names: tuple[str, ...]
+    words: Sequence[int] = ()
+    readings: list[Reading] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -117,8 +119,10 @@ class VirtualBus:
         self._patience = Patience(self._units.values())
         points = {point.point.id: point for device in plan.devices for point in device.points}
         self._writes = Writes(points)
+        self._written = {d.name: [p.point.id for p in d.points if p.row.access != "r"] for d in plan.devices}
         self._seen: dict[tuple[str, str, int, int], _Seen] = {}
         self._lanes: list[_Lane] = []  # of all units, in their order; empty while it must be made anew
+        self._idle_until = 0.0  # nothing falls due before, unless a write comes
         self._touched: Emulator | None = None  # the one asked last, in one go of plain reads
         self._devices = [(unit, emulators[name]) for name, unit in self._units.items()]
         self._costs: dict[tuple[str, str, int], float] = {}
@@ -130,6 +134,7 @@ class VirtualBus:
 
     def submit(self, write: Write, now: float) -> None:
         """Queue a write at ``now``; a later one for the same point replaces it."""
+        self._idle_until = 0.0
         if not self._writes.accept(write, now):
             self.counters["writes dropped"] += 1
 
@@ -140,6 +145,9 @@ class VirtualBus:
             return
         self._report()
         self._writes_expire()
+        if end <= self._idle_until and self._open and not self.unplugged:
+            self.at = end
+            return
         while self.at < end:
             try:
                 self._link()
@@ -209,29 +217,32 @@ class VirtualBus:
 
     def _held(self, due: Due) -> _Seen:
         span = due.span
-        return self._seen.setdefault((span.device.name, span.table, span.address, span.count), _Seen((), []))
+        key = (span.device.name, span.table, span.address, span.count)
+        if key not in self._seen:
+            self._seen[key] = _Seen(tuple(plan.point.id for plan in span.points))
+        return self._seen[key]
 
     def _take(self, due: Due, words: Sequence[int], seen: _Seen) -> None:
         """Put what a span holds into the inbox; what is as before gets a new time."""
-        at = self.at
-        if seen.words == words:
-            seen.readings = [(name, Reading(old.value, old.quality, at, old.reason)) for name, old in seen.readings]
-        else:
-            before, plans = seen.words, due.span.points
-            olds: list[Reading | None] = [old for _, old in seen.readings]
-            olds = olds or [None] * len(plans)
+        at, before, olds = self.at, seen.words, seen.readings
+        if words == before:
+            seen.readings = [Reading(old.value, old.quality, at, old.reason) for old in olds]
+        elif len(olds) > 1:
             seen.readings = [
-                (plan.point.id, decode(plan.row, own, at))
-                if (own := _own(plan, due, words)) != _own(plan, due, before) or old is None
-                else (plan.point.id, Reading(old.value, old.quality, at, old.reason))
-                for plan, old in zip(plans, olds, strict=True)
+                Reading(old.value, old.quality, at, old.reason)
+                if (own := _own(plan, due, words)) == _own(plan, due, before)
+                else decode(plan.row, own, at)
+                for plan, old in zip(due.span.points, olds, strict=True)
             ]
-            seen.words = words
-        self._inbox.update(seen.readings)
+        else:
+            seen.readings = [decode(plan.row, _own(plan, due, words), at) for plan in due.span.points]
+        seen.words = words
+        self._inbox.update(zip(seen.names, seen.readings, strict=True))
 
     def _look_back(self, due: Due, unit: _Unit, words: Sequence[int], asked_at: float) -> bool:
         """Compare what was read with what was written; return whether anything was in doubt."""
-        doubted = [plan for plan in due.span.points if self._writes.in_doubt(plan.point.id)]
+        names, in_doubt = self._held(due).names, self._writes.in_doubt
+        doubted = [plan for plan, name in zip(due.span.points, names, strict=True) if in_doubt(name)]
         for plan in doubted:
             self._compare(unit, plan, _own(plan, due, words), asked_at)
         return bool(doubted)
@@ -250,7 +261,8 @@ class VirtualBus:
         It leaves off for a write, and after a read that may have changed what is due when.
         """
         ready, release = self._ready()
-        until, doubting = min(end, release, self._writes.next_at(end)), self._writes.doubting
+        writing, doubting = self._writes.next_at(NEVER), self._writes.doubting
+        until = min(end, release, writing)
         self._touched = None
         while ready and self.at < until:
             place, earliest = 0, float("inf")
@@ -264,9 +276,12 @@ class VirtualBus:
             words = self._look(lane, lane.look)
             if doubting and self._look_back(lane.due, lane.unit, words, started):
                 return self.at
-            if lane.due.at < until:
-                until = lane.due.at
-        return self.at if ready or self.at >= until else min(end, max(self.at + TIE_S, until))
+            release = min(release, lane.due.at)
+            until = min(until, release)
+        if ready or self.at >= until:
+            return self.at
+        self._idle_until = min(release, writing)
+        return min(end, max(self.at + TIE_S, until))
 
     def _ready(self) -> tuple[list[tuple[float, _Lane]], float]:
         """Return what is due with its deadlines, and when the next one falls due."""
@@ -456,7 +471,7 @@ class VirtualBus:
             self.counters["writes expired"] += len(late)
 
     def _tell_faults(self, unit: _Unit) -> None:
-        faults = self._writes.faults(plan.point.id for plan in unit.device.points if plan.row.access != "r")
+        faults = self._writes.faults(self._written[unit.name])
         known = self._inbox.get(f"{unit.name}.write_fault")
         if known is None or known.value is not bool(faults):
             self._inbox[f"{unit.name}.write_fault"] = good(bool(faults), self.at)

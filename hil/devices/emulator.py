@@ -112,6 +112,7 @@ class Emulator:
             self._lay_out(row)
         self._lay_out_scales()
         self._fill_holes()
+        self._writable_rows = [(name, row) for name, row in self.rows.items() if row.access != "r"]
         self._placers = {name: placer(row) for name, row in self.rows.items()}
         self._shown: dict[str, Value] = {}  # what the behaviour's points were when they were last laid down
         self._names: set[str] = set()  # of the points that the behaviour gave last
@@ -181,11 +182,13 @@ class Emulator:
 
     def _put(self, name: str, value: Value) -> None:
         row = self.rows[name]
-        bank = self.banks[row.table]
+        bank, limits = self.banks[row.table], row.range
         if isinstance(value, float) and math.isnan(value):
             self._put_nothing(row, bank)
-        else:
-            self._placers[name](bank, self._kept_in_range(row, value))
+            return
+        if limits is not None and not isinstance(value, str):
+            value = min(limits[1], max(limits[0], float(value)))
+        self._placers[name](bank, value)
 
     @staticmethod
     def _put_nothing(row: Row, bank: Bank) -> None:
@@ -194,12 +197,6 @@ class Emulator:
             place_bits(bank, row, packed(row, math.nan))
         else:
             place_bits(bank, row, row.sentinels[0] if row.sentinels else -1)
-
-    @staticmethod
-    def _kept_in_range(row: Row, value: Value) -> Value:
-        if row.range is None or isinstance(value, str):
-            return value
-        return min(row.range[1], max(row.range[0], float(value)))
 
     def value(self, name: str) -> Value | None:
         """Return what the registers of a point that has a meaning on its own hold now."""
@@ -366,8 +363,8 @@ class Emulator:
         """Return which points a master meant; raises ModbusFault for a value that one of them can't have."""
         return [
             self._judged(name, row, tuple(values[row.address - address : row.address - address + row.value_words]))
-            for name, row in self.rows.items()
-            if row.table == table and row.access != "r" and address <= row.address < address + len(values)
+            for name, row in self._writable_rows
+            if row.table == table and address <= row.address < address + len(values)
         ]
 
     def _obey(self, table: str, address: int, values: Sequence[int], writes: Sequence[Written]) -> None:
