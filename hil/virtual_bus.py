@@ -11,7 +11,6 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 
 from controller.config.plan import BusPlan, PointPlan
 from controller.core.interlocks import Write
@@ -32,63 +31,17 @@ from controller.fieldbus.planner import exchange_s, gap_s
 from controller.fieldbus.units import (
     NEVER,
     ONCE_DEADLINE_S,
-    SLOWEST_FADES,
     TIMEOUT_LEAST_S,
     Due,
     Patience,
-    Unit,
     on_wire_s,
 )
 from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes, needs_current, remaining
 from hil.devices.emulator import Emulator
+from hil.virtual_lanes import Held, Lane, Ready, VirtualUnit, first, tied
 from hil.wire.pdu import ModbusFault
 
 FAR_S = 3600.0
-
-
-class _Unit(Unit):
-    """A unit that knows when nothing is out of the ordinary with it."""
-
-    @property
-    def steady(self) -> bool:
-        """Whether it has answered of late, and the last time too."""
-        return self.answering is True and self._failures == 0
-
-    def learn(self, own_s: float) -> None:
-        """Learn as ``took`` does from an answer that took the unit itself so long."""
-        self._answers += 1
-        fading_s = self._slowest_s * SLOWEST_FADES
-        self._slowest_s = own_s if own_s > fading_s else fading_s
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What a span held when it was read last."""
-
-    names: tuple[str, ...]
-    words: Sequence[int] = ()
-    readings: list[Reading] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Lane:
-    """A span whose reads are worked out beforehand.
-
-    Attributes:
-        look: returns its words while the device is plain; None where each read must go through the device's rules.
-        wait_s: until its deadline from when it is due. cost_s: of an exchange; own_s: the unit's part of it.
-        quick: its answer comes within any timeout.
-    """
-
-    due: Due
-    unit: _Unit
-    emulator: Emulator
-    look: Callable[[], tuple[int, ...]] | None
-    wait_s: float
-    cost_s: float
-    own_s: float
-    quick: bool
-    seen: _Seen
 
 
 class VirtualBus:
@@ -115,13 +68,13 @@ class VirtualBus:
         self.counters: Counter[str] = Counter()
         self._emulators, self._inbox = emulators, inbox
         self._random = random.Random(seed)
-        self._units = {device.name: _Unit(device, plan.settings, at) for device in plan.devices}
+        self._units = {device.name: VirtualUnit(device, plan.settings, at) for device in plan.devices}
         self._patience = Patience(self._units.values())
         points = {point.point.id: point for device in plan.devices for point in device.points}
         self._writes = Writes(points)
         self._written = {d.name: [p.point.id for p in d.points if p.row.access != "r"] for d in plan.devices}
-        self._seen: dict[tuple[str, str, int, int], _Seen] = {}
-        self._lanes: list[_Lane] = []  # of all units, in their order; empty while it must be made anew
+        self._seen: dict[tuple[str, str, int, int], Held] = {}
+        self._lanes: list[Lane] = []  # of all units, in their order; empty while it must be made anew
         self._idle_until = 0.0  # nothing falls due before, unless a write comes
         self._touched: Emulator | None = None  # the one asked last, in one go of plain reads
         self._devices = [(unit, emulators[name]) for name, unit in self._units.items()]
@@ -215,14 +168,14 @@ class VirtualBus:
             self._look_back(due, unit, words, started)
         self._answered(unit)
 
-    def _held(self, due: Due) -> _Seen:
+    def _held(self, due: Due) -> Held:
         span = due.span
         key = (span.device.name, span.table, span.address, span.count)
         if key not in self._seen:
-            self._seen[key] = _Seen(tuple(plan.point.id for plan in span.points))
+            self._seen[key] = Held(tuple(plan.point.id for plan in span.points))
         return self._seen[key]
 
-    def _take(self, due: Due, words: Sequence[int], seen: _Seen) -> None:
+    def _take(self, due: Due, words: Sequence[int], seen: Held) -> None:
         """Put what a span holds into the inbox; what is as before gets a new time."""
         at, before, olds = self.at, seen.words, seen.readings
         if words == before:
@@ -239,7 +192,7 @@ class VirtualBus:
         seen.words = words
         self._inbox.update(zip(seen.names, seen.readings, strict=True))
 
-    def _look_back(self, due: Due, unit: _Unit, words: Sequence[int], asked_at: float) -> bool:
+    def _look_back(self, due: Due, unit: VirtualUnit, words: Sequence[int], asked_at: float) -> bool:
         """Compare what was read with what was written; return whether anything was in doubt."""
         names, in_doubt = self._held(due).names, self._writes.in_doubt
         doubted = [plan for plan, name in zip(due.span.points, names, strict=True) if in_doubt(name)]
@@ -264,28 +217,26 @@ class VirtualBus:
         writing, doubting = self._writes.next_at(NEVER), self._writes.doubting
         until = min(end, release, writing)
         self._touched = None
+        in_order = tied(ready)
         while ready and self.at < until:
-            place, earliest = 0, float("inf")
-            for index, (deadline, _) in enumerate(ready):
-                if deadline < earliest - TIE_S:
-                    place, earliest = index, deadline
-            lane, started = ready.pop(place)[1], self.at
+            lane, started = ready.pop(0 if in_order else first(ready))[1], self.at
             if lane.look is None or not (lane.quick or lane.cost_s <= lane.unit.timeout_s(lane.due.request)):
                 self._read(lane.due)
                 return self.at
             words = self._look(lane, lane.look)
             if doubting and self._look_back(lane.due, lane.unit, words, started):
                 return self.at
-            release = min(release, lane.due.at)
-            until = min(until, release)
+            if lane.due.at < release:
+                release = lane.due.at
+                until = min(until, release)
         if ready or self.at >= until:
             return self.at
         self._idle_until = min(release, writing)
         return min(end, max(self.at + TIE_S, until))
 
-    def _ready(self) -> tuple[list[tuple[float, _Lane]], float]:
+    def _ready(self) -> tuple[list[Ready], float]:
         """Return what is due with its deadlines, and when the next one falls due."""
-        now, release, ready = self.at, self.at + FAR_S, list[tuple[float, _Lane]]()
+        now, release, ready = self.at, self.at + FAR_S, list[Ready]()
         if not self._lanes:
             self._lanes = [self._lane(due, unit) for unit in self._units.values() for due in unit.spans]
         for lane in self._lanes:
@@ -296,13 +247,13 @@ class VirtualBus:
                 release = at
         return ready, release
 
-    def _lane(self, due: Due, unit: _Unit) -> _Lane:
+    def _lane(self, due: Due, unit: VirtualUnit) -> Lane:
         span, emulator, settings = due.span, self._emulators[unit.name], self.plan.settings
         cost_s = self._cost_s(unit, span.table, span.count)
         wire_s = on_wire_s(settings, due.request)
         nominal_s = unit.device.profile.link.device_time_ms / 1000
         ordinary = emulator.device_time_s == nominal_s and cost_s >= TIE_S
-        return _Lane(
+        return Lane(
             due,
             unit,
             emulator,
@@ -314,7 +265,7 @@ class VirtualBus:
             self._held(due),
         )
 
-    def _look(self, lane: _Lane, look: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
+    def _look(self, lane: Lane, look: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
         """Make one ordinary read and return its words."""
         due, emulator, started, cost_s = lane.due, lane.emulator, self.at, lane.cost_s
         due.next(started)
@@ -332,7 +283,7 @@ class VirtualBus:
         self._take(due, words, lane.seen)
         return words
 
-    def _transact(self, unit: _Unit, request: Request, table: str, address: int, count: int) -> tuple[int, ...]:
+    def _transact(self, unit: VirtualUnit, request: Request, table: str, address: int, count: int) -> tuple[int, ...]:
         """Ask the unit for registers; the time of the exchange passes."""
         emulator = self._emulators[unit.name]
 
@@ -342,7 +293,7 @@ class VirtualBus:
         return self._exchange(unit, request, self._cost_s(unit, table, count), answer)
 
     def _exchange(
-        self, unit: _Unit, request: Request, cost_s: float, answer: Callable[[], tuple[int, ...]]
+        self, unit: VirtualUnit, request: Request, cost_s: float, answer: Callable[[], tuple[int, ...]]
     ) -> tuple[int, ...]:
         emulator = self._emulators[unit.name]
         self.counters["transactions"] += 1
@@ -370,7 +321,7 @@ class VirtualBus:
         self._busy_s += seconds
         self.at += seconds
 
-    def _cost_s(self, unit: _Unit, table: str, count: int) -> float:
+    def _cost_s(self, unit: VirtualUnit, table: str, count: int) -> float:
         key = (unit.name, table, count)
         if key not in self._costs:
             self._costs[key] = exchange_s(self.plan.settings, unit.device.profile.link, table, count)
@@ -378,7 +329,7 @@ class VirtualBus:
 
     # ------------------------------------------------------------ what became of an exchange
 
-    def _refused(self, unit: _Unit, due: Due, error: Refused) -> None:
+    def _refused(self, unit: VirtualUnit, due: Due, error: Refused) -> None:
         self.counters["refused"] += 1
         self._lanes.clear()  # its span may be split
         if error.code in NOT_THERE:
@@ -391,13 +342,13 @@ class VirtualBus:
         self._seen.pop((unit.name, due.span.table, due.span.address, due.span.count), None)
         self._inbox.update((plan.point.id, bad(str(error), self.at)) for plan in due.span.points)
 
-    def _answered(self, unit: _Unit) -> None:
+    def _answered(self, unit: VirtualUnit) -> None:
         self._silent_in_a_row = 0
         self._set_online(True)
         if unit.answered(self.at):
             self._inbox[f"{unit.name}.comms"] = good(True, self.at)
 
-    def _failed(self, unit: _Unit) -> None:
+    def _failed(self, unit: VirtualUnit) -> None:
         self._silent_in_a_row += 1
         if unit.answering is False:
             silent = sum(other.answering is False for other in self._units.values())
@@ -414,7 +365,7 @@ class VirtualBus:
             self._online = online
             self._inbox[f"{self.name}.online"] = good(online, self.at)
 
-    def _compare(self, unit: _Unit, plan: PointPlan, words: Sequence[int], asked_at: float) -> None:
+    def _compare(self, unit: VirtualUnit, plan: PointPlan, words: Sequence[int], asked_at: float) -> None:
         if self._writes.seen(plan.point.id, words, asked_at, self.at):
             unit.read_back(plan, self.at + BACK_S)
         self._tell_faults(unit)
@@ -450,7 +401,7 @@ class VirtualBus:
             unit.read_back(plan, self.at + BACK_S)
             self._tell_faults(unit)
 
-    def _put(self, unit: _Unit, plan: PointPlan, words: list[int]) -> None:
+    def _put(self, unit: VirtualUnit, plan: PointPlan, words: list[int]) -> None:
         table, address, emulator = plan.row.table, plan.row.address, self._emulators[unit.name]
         multiple = unit.device.profile.link.write_multiple
         request = frames.write(unit.device.unit, table, address, words, multiple=multiple)
@@ -461,7 +412,7 @@ class VirtualBus:
 
         self._exchange(unit, request, self._cost_s(unit, table, len(words)), answer)
 
-    def _current(self, unit: _Unit, plan: PointPlan) -> int:
+    def _current(self, unit: VirtualUnit, plan: PointPlan) -> int:
         table, address = plan.row.table, plan.row.address
         return self._transact(unit, frames.read(unit.device.unit, table, address, 1), table, address, 1)[0]
 
@@ -470,7 +421,7 @@ class VirtualBus:
         if late:
             self.counters["writes expired"] += len(late)
 
-    def _tell_faults(self, unit: _Unit) -> None:
+    def _tell_faults(self, unit: VirtualUnit) -> None:
         faults = self._writes.faults(self._written[unit.name])
         known = self._inbox.get(f"{unit.name}.write_fault")
         if known is None or known.value is not bool(faults):
