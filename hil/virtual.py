@@ -21,7 +21,7 @@ from controller.fieldbus.codec import decode
 from hil.channels import Recorder, channels_of
 from hil.devices.build import emulators_of, plant_of
 from hil.devices.emulator import Emulator
-from hil.plant.plant import STEP_S, Plant
+from hil.plant.plant import Plant
 from hil.record import Record, Watch
 from hil.stage import Seen, Stage
 from hil.virtual_bus import VirtualBus
@@ -78,7 +78,6 @@ class VirtualStage(Stage):
         self.wall_offset_s = WALL_S
         self._boots_at: float | None = None
         self._acting: tuple[str, ...] = ()
-        self._steps = round(self.scan_s / STEP_S)
         self.watch = Watch(plan, self.plant, self.record)
         self.recorder = Recorder({channel.name: channel for channel in channels_of(plan, self.plant)})
 
@@ -110,8 +109,7 @@ class VirtualStage(Stage):
         for bus in self.buses.values():
             if self.engine is not None:
                 bus.advance(now, end)
-        for _ in range(self._steps):
-            self.plant.step()
+        self.plant.advance(self.scan_s)
         self._scans += 1
         for emulator in self.emulators.values():
             emulator.tick()

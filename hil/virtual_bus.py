@@ -10,8 +10,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 from controller.config.plan import BusPlan, PointPlan
 from controller.core.interlocks import Write
@@ -29,20 +28,20 @@ from controller.fieldbus.bus import (
 from controller.fieldbus.codec import EncodeError, decode, encode
 from controller.fieldbus.frames import LinkError, NoReply, Refused, Request
 from controller.fieldbus.planner import exchange_s, gap_s
-from controller.fieldbus.units import Due, Patience, Unit
+from controller.fieldbus.units import (
+    NEVER,
+    ONCE_DEADLINE_S,
+    TIMEOUT_LEAST_S,
+    Due,
+    Patience,
+    on_wire_s,
+)
 from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes, needs_current, remaining
 from hil.devices.emulator import Emulator
+from hil.virtual_lanes import Held, Lane, Ready, VirtualUnit, first, tied
 from hil.wire.pdu import ModbusFault
 
 FAR_S = 3600.0
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What a span held when it was read last."""
-
-    words: list[int]
-    readings: list[tuple[str, Reading]]
 
 
 class VirtualBus:
@@ -69,11 +68,16 @@ class VirtualBus:
         self.counters: Counter[str] = Counter()
         self._emulators, self._inbox = emulators, inbox
         self._random = random.Random(seed)
-        self._units = {device.name: Unit(device, plan.settings, at) for device in plan.devices}
+        self._units = {device.name: VirtualUnit(device, plan.settings, at) for device in plan.devices}
         self._patience = Patience(self._units.values())
         points = {point.point.id: point for device in plan.devices for point in device.points}
         self._writes = Writes(points)
-        self._seen: dict[tuple[str, str, int, int], _Seen] = {}
+        self._written = {d.name: [p.point.id for p in d.points if p.row.access != "r"] for d in plan.devices}
+        self._seen: dict[tuple[str, str, int, int], Held] = {}
+        self._lanes: list[Lane] = []  # of all units, in their order; empty while it must be made anew
+        self._idle_until = 0.0  # nothing falls due before, unless a write comes
+        self._touched: Emulator | None = None  # the one asked last, in one go of plain reads
+        self._devices = [(unit, emulators[name]) for name, unit in self._units.items()]
         self._costs: dict[tuple[str, str, int], float] = {}
         self._open, self._wait_s = False, RECONNECT_FIRST_S
         self._online: bool | None = None
@@ -83,6 +87,7 @@ class VirtualBus:
 
     def submit(self, write: Write, now: float) -> None:
         """Queue a write at ``now``; a later one for the same point replaces it."""
+        self._idle_until = 0.0
         if not self._writes.accept(write, now):
             self.counters["writes dropped"] += 1
 
@@ -93,6 +98,9 @@ class VirtualBus:
             return
         self._report()
         self._writes_expire()
+        if end <= self._idle_until and self._open and not self.unplugged:
+            self.at = end
+            return
         while self.at < end:
             try:
                 self._link()
@@ -121,6 +129,8 @@ class VirtualBus:
         if order is not None:
             self._write(order)
             return self.at
+        if self._undisturbed():
+            return self._read_on(end)
         due, release = self._next()
         if due is not None:
             self._read(due)
@@ -153,33 +163,138 @@ class VirtualBus:
             due.retry(started)
             self._failed(unit)
             return
-        key = (unit.name, span.table, span.address, span.count)
-        seen = self._seen.get(key)
-        at = self.at
-        if seen is not None and seen.words == words:
-            readings = [(name, Reading(old.value, old.quality, at, old.reason)) for name, old in seen.readings]
-        else:
-            readings = [(plan.point.id, decode(plan.row, _own(plan, due, words), at)) for plan in span.points]
-        self._seen[key] = _Seen(words, readings)
-        self._inbox.update(readings)
-        if not self._writes.doubting:
-            self._answered(unit)
-            return
-        for plan in span.points:
-            if self._writes.in_doubt(plan.point.id):
-                self._compare(unit, plan, _own(plan, due, words), started)
+        self._take(due, words, self._held(due))
+        if self._writes.doubting:
+            self._look_back(due, unit, words, started)
         self._answered(unit)
 
-    def _transact(self, unit: Unit, request: Request, table: str, address: int, count: int) -> list[int]:
+    def _held(self, due: Due) -> Held:
+        span = due.span
+        key = (span.device.name, span.table, span.address, span.count)
+        if key not in self._seen:
+            self._seen[key] = Held(tuple(plan.point.id for plan in span.points))
+        return self._seen[key]
+
+    def _take(self, due: Due, words: Sequence[int], seen: Held) -> None:
+        """Put what a span holds into the inbox; what is as before gets a new time."""
+        at, before, olds = self.at, seen.words, seen.readings
+        if words == before:
+            seen.readings = [Reading(old.value, old.quality, at, old.reason) for old in olds]
+        elif len(olds) > 1:
+            seen.readings = [
+                Reading(old.value, old.quality, at, old.reason)
+                if (own := _own(plan, due, words)) == _own(plan, due, before)
+                else decode(plan.row, own, at)
+                for plan, old in zip(due.span.points, olds, strict=True)
+            ]
+        else:
+            seen.readings = [decode(plan.row, _own(plan, due, words), at) for plan in due.span.points]
+        seen.words = words
+        self._inbox.update(zip(seen.names, seen.readings, strict=True))
+
+    def _look_back(self, due: Due, unit: VirtualUnit, words: Sequence[int], asked_at: float) -> bool:
+        """Compare what was read with what was written; return whether anything was in doubt."""
+        names, in_doubt = self._held(due).names, self._writes.in_doubt
+        doubted = [plan for plan, name in zip(due.span.points, names, strict=True) if in_doubt(name)]
+        for plan in doubted:
+            self._compare(unit, plan, _own(plan, due, words), asked_at)
+        return bool(doubted)
+
+    # ------------------------------------------------------------ while nothing is out of the ordinary
+
+    def _undisturbed(self) -> bool:
+        """Whether every read that comes next will be answered in its time, so that it need not be judged singly."""
+        if not self._online or self.lost_share:
+            return False
+        return all(unit.steady and emulator.plain for unit, emulator in self._devices)
+
+    def _read_on(self, end: float) -> float:
+        """Make the reads that are due, in the order of ``_next``, and return as ``_work`` does.
+
+        It leaves off for a write, and after a read that may have changed what is due when.
+        """
+        ready, release = self._ready()
+        writing, doubting = self._writes.next_at(NEVER), self._writes.doubting
+        until = min(end, release, writing)
+        self._touched = None
+        in_order = tied(ready)
+        while ready and self.at < until:
+            lane, started = ready.pop(0 if in_order else first(ready))[1], self.at
+            if lane.look is None or not (lane.quick or lane.cost_s <= lane.unit.timeout_s(lane.due.request)):
+                self._read(lane.due)
+                return self.at
+            words = self._look(lane, lane.look)
+            if doubting and self._look_back(lane.due, lane.unit, words, started):
+                return self.at
+            if lane.due.at < release:
+                release = lane.due.at
+                until = min(until, release)
+        if ready or self.at >= until:
+            return self.at
+        self._idle_until = min(release, writing)
+        return min(end, max(self.at + TIE_S, until))
+
+    def _ready(self) -> tuple[list[Ready], float]:
+        """Return what is due with its deadlines, and when the next one falls due."""
+        now, release, ready = self.at, self.at + FAR_S, list[Ready]()
+        if not self._lanes:
+            self._lanes = [self._lane(due, unit) for unit in self._units.values() for due in unit.spans]
+        for lane in self._lanes:
+            at = lane.due.at
+            if at <= now:
+                ready.append((at + lane.wait_s, lane))
+            elif at < release:
+                release = at
+        return ready, release
+
+    def _lane(self, due: Due, unit: VirtualUnit) -> Lane:
+        span, emulator, settings = due.span, self._emulators[unit.name], self.plan.settings
+        cost_s = self._cost_s(unit, span.table, span.count)
+        wire_s = on_wire_s(settings, due.request)
+        nominal_s = unit.device.profile.link.device_time_ms / 1000
+        ordinary = emulator.device_time_s == nominal_s and cost_s >= TIE_S
+        return Lane(
+            due,
+            unit,
+            emulator,
+            emulator.look(span.table, span.address, span.count) if ordinary else None,
+            ONCE_DEADLINE_S if span.period_s is None else span.period_s,
+            cost_s,
+            max(0.0, cost_s - wire_s),
+            cost_s <= wire_s + min(settings.timeout_ms / 1000, TIMEOUT_LEAST_S),
+            self._held(due),
+        )
+
+    def _look(self, lane: Lane, look: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
+        """Make one ordinary read and return its words."""
+        due, emulator, started, cost_s = lane.due, lane.emulator, self.at, lane.cost_s
+        due.next(started)
+        self.counters["transactions"] += 1
+        self._busy_s += cost_s
+        self.at = started + cost_s
+        self._silent_in_a_row = 0
+        lane.unit.learn(lane.own_s)
+        if emulator is not self._touched:
+            self._touched = emulator if emulator.touched() else None
+        if self._touched is not None:
+            words = look()
+        else:
+            words = tuple(emulator.read(due.span.table, due.span.address, due.span.count))
+        self._take(due, words, lane.seen)
+        return words
+
+    def _transact(self, unit: VirtualUnit, request: Request, table: str, address: int, count: int) -> tuple[int, ...]:
         """Ask the unit for registers; the time of the exchange passes."""
         emulator = self._emulators[unit.name]
 
-        def answer() -> list[int]:
-            return list(emulator.read(table, address, count))
+        def answer() -> tuple[int, ...]:
+            return tuple(emulator.read(table, address, count))
 
         return self._exchange(unit, request, self._cost_s(unit, table, count), answer)
 
-    def _exchange(self, unit: Unit, request: Request, cost_s: float, answer: Callable[[], list[int]]) -> list[int]:
+    def _exchange(
+        self, unit: VirtualUnit, request: Request, cost_s: float, answer: Callable[[], tuple[int, ...]]
+    ) -> tuple[int, ...]:
         emulator = self._emulators[unit.name]
         self.counters["transactions"] += 1
         patient = self._patience.allows(unit, self.at)
@@ -206,7 +321,7 @@ class VirtualBus:
         self._busy_s += seconds
         self.at += seconds
 
-    def _cost_s(self, unit: Unit, table: str, count: int) -> float:
+    def _cost_s(self, unit: VirtualUnit, table: str, count: int) -> float:
         key = (unit.name, table, count)
         if key not in self._costs:
             self._costs[key] = exchange_s(self.plan.settings, unit.device.profile.link, table, count)
@@ -214,8 +329,9 @@ class VirtualBus:
 
     # ------------------------------------------------------------ what became of an exchange
 
-    def _refused(self, unit: Unit, due: Due, error: Refused) -> None:
+    def _refused(self, unit: VirtualUnit, due: Due, error: Refused) -> None:
         self.counters["refused"] += 1
+        self._lanes.clear()  # its span may be split
         if error.code in NOT_THERE:
             self._silent_in_a_row = -1
             self._failed(unit)
@@ -226,13 +342,13 @@ class VirtualBus:
         self._seen.pop((unit.name, due.span.table, due.span.address, due.span.count), None)
         self._inbox.update((plan.point.id, bad(str(error), self.at)) for plan in due.span.points)
 
-    def _answered(self, unit: Unit) -> None:
+    def _answered(self, unit: VirtualUnit) -> None:
         self._silent_in_a_row = 0
         self._set_online(True)
         if unit.answered(self.at):
             self._inbox[f"{unit.name}.comms"] = good(True, self.at)
 
-    def _failed(self, unit: Unit) -> None:
+    def _failed(self, unit: VirtualUnit) -> None:
         self._silent_in_a_row += 1
         if unit.answering is False:
             silent = sum(other.answering is False for other in self._units.values())
@@ -249,7 +365,7 @@ class VirtualBus:
             self._online = online
             self._inbox[f"{self.name}.online"] = good(online, self.at)
 
-    def _compare(self, unit: Unit, plan: PointPlan, words: list[int], asked_at: float) -> None:
+    def _compare(self, unit: VirtualUnit, plan: PointPlan, words: Sequence[int], asked_at: float) -> None:
         if self._writes.seen(plan.point.id, words, asked_at, self.at):
             unit.read_back(plan, self.at + BACK_S)
         self._tell_faults(unit)
@@ -285,18 +401,18 @@ class VirtualBus:
             unit.read_back(plan, self.at + BACK_S)
             self._tell_faults(unit)
 
-    def _put(self, unit: Unit, plan: PointPlan, words: list[int]) -> None:
+    def _put(self, unit: VirtualUnit, plan: PointPlan, words: list[int]) -> None:
         table, address, emulator = plan.row.table, plan.row.address, self._emulators[unit.name]
         multiple = unit.device.profile.link.write_multiple
         request = frames.write(unit.device.unit, table, address, words, multiple=multiple)
 
-        def answer() -> list[int]:
+        def answer() -> tuple[int, ...]:
             emulator.write(table, address, words)
-            return []
+            return ()
 
         self._exchange(unit, request, self._cost_s(unit, table, len(words)), answer)
 
-    def _current(self, unit: Unit, plan: PointPlan) -> int:
+    def _current(self, unit: VirtualUnit, plan: PointPlan) -> int:
         table, address = plan.row.table, plan.row.address
         return self._transact(unit, frames.read(unit.device.unit, table, address, 1), table, address, 1)[0]
 
@@ -305,8 +421,8 @@ class VirtualBus:
         if late:
             self.counters["writes expired"] += len(late)
 
-    def _tell_faults(self, unit: Unit) -> None:
-        faults = self._writes.faults(plan.point.id for plan in unit.device.points if plan.row.access != "r")
+    def _tell_faults(self, unit: VirtualUnit) -> None:
+        faults = self._writes.faults(self._written[unit.name])
         known = self._inbox.get(f"{unit.name}.write_fault")
         if known is None or known.value is not bool(faults):
             self._inbox[f"{unit.name}.write_fault"] = good(bool(faults), self.at)
@@ -325,7 +441,7 @@ class VirtualBus:
         self._inbox.update((f"{self.name}.{name}", good(value, self.at)) for name, value in values.items())
 
 
-def _own(plan: PointPlan, due: Due, words: list[int]) -> list[int]:
+def _own(plan: PointPlan, due: Due, words: Sequence[int]) -> Sequence[int]:
     """Return the words of one point among those of its span."""
     low = plan.row.address - due.span.address
     return words[low : low + plan.row.width]

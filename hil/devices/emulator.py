@@ -6,15 +6,16 @@ import itertools
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Protocol
 
 from controller.config.plan import DevicePlan
 from controller.config.profile import Row
 from controller.core.points import Kind, Value
 from hil.devices.defaults import default
-from hil.devices.encoder import Bank, exponent_for, meaning, packed, place, place_bits, spoilt, told
+from hil.devices.encoder import BIT_TABLES, Bank, exponent_for, meaning, packed, place_bits, placer, spoilt, told
 from hil.devices.faults import DeviceFaults
 from hil.devices.quirks import QUIRKS, STANDARD
 from hil.devices.watch import BusWatch
@@ -24,7 +25,6 @@ from hil.wire.pdu import ILLEGAL_ADDRESS, ModbusFault
 
 REFRESH_S = 0.1
 LATE_WRITES_MAX = 1000
-BIT_TABLES = ("coil", "discrete")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +51,9 @@ class Channel(Protocol):
 
 class Behaviour:
     """What moves a device's registers. This one moves nothing: what is written is kept, and nothing follows."""
+
+    def serve(self, names: Collection[str]) -> None:
+        """Learn which points the device has: others need not be worked out."""
 
     def initial(self) -> Mapping[str, Value]:
         """Return the points that are not at their default when power comes on."""
@@ -109,12 +112,18 @@ class Emulator:
             self._lay_out(row)
         self._lay_out_scales()
         self._fill_holes()
+        self._writable_rows = [(name, row) for name, row in self.rows.items() if row.access != "r"]
+        self._placers = {name: placer(row) for name, row in self.rows.items()}
         self._shown: dict[str, Value] = {}  # what the behaviour's points were when they were last laid down
         self._names: set[str] = set()  # of the points that the behaviour gave last
         self._order: tuple[str, ...] = ()
         self._sharers = self._flags_in_words()
         self._spoilt: dict[str, tuple[str, list[int]]] = {}
-        self._channels = {name: one for name, one in behaviour.channels().items() if name in self.rows}
+        behaviour.serve(self.rows.keys())
+        self._channels: dict[Channel, list[str]] = {}  # the points that show each transmitter
+        for name, channel in behaviour.channels().items():
+            if name in self.rows:
+                self._channels.setdefault(channel, []).append(name)
         self._overlay: dict[str, Bank] = {}
         self._late: deque[tuple[float, str, int, Sequence[int]]] = deque()
         self._boots_at: float | None = None
@@ -172,11 +181,14 @@ class Emulator:
         return dict(sorted(values.items(), key=lambda item: -_bits(self.rows[item[0]])))
 
     def _put(self, name: str, value: Value) -> None:
-        row, bank = self.rows[name], self.banks[self.rows[name].table]
+        row = self.rows[name]
+        bank, limits = self.banks[row.table], row.range
         if isinstance(value, float) and math.isnan(value):
             self._put_nothing(row, bank)
-        else:
-            place(bank, row, self._kept_in_range(row, value))
+            return
+        if limits is not None and not isinstance(value, str):
+            value = min(limits[1], max(limits[0], float(value)))
+        self._placers[name](bank, value)
 
     @staticmethod
     def _put_nothing(row: Row, bank: Bank) -> None:
@@ -185,12 +197,6 @@ class Emulator:
             place_bits(bank, row, packed(row, math.nan))
         else:
             place_bits(bank, row, row.sentinels[0] if row.sentinels else -1)
-
-    @staticmethod
-    def _kept_in_range(row: Row, value: Value) -> Value:
-        if row.range is None or isinstance(value, str):
-            return value
-        return min(row.range[1], max(row.range[0], float(value)))
 
     def value(self, name: str) -> Value | None:
         """Return what the registers of a point that has a meaning on its own hold now."""
@@ -205,13 +211,14 @@ class Emulator:
             return
         self._refreshed = now
         values, swapped = dict(self.behaviour.values()), list[str]()
-        for name, channel in self._channels.items():
+        for channel, names in self._channels.items():
             mode = channel.mode
             if mode == "dropout":
-                values[name] = math.nan
+                values |= dict.fromkeys(names, math.nan)
             elif mode == "word_swap":
-                swapped.append(name)
-        values |= self.forced
+                swapped += names
+        if self.forced:
+            values |= self.forced
         self._show(values)
         if self._spoilt or swapped or self._overlay:
             self._lay_over({**dict.fromkeys(swapped, ("swapped", [])), **self._spoilt})
@@ -224,7 +231,7 @@ class Emulator:
         shown, again = self._shown, set[str]()
         for name in self._order:
             value = values[name]
-            if name not in shown or shown[name] != value or name in again:
+            if shown.get(name) != value or name in again:
                 self._put(name, value)
                 shown[name] = value
                 again.update(self._sharers.get(name, ()))
@@ -278,15 +285,56 @@ class Emulator:
             seen = [over.get(at, word) for at, word in zip(range(address, address + count), seen, strict=True)]
         return seen  # type: ignore[return-value]  # no None is left
 
+    @property
+    def plain(self) -> bool:
+        """Whether the device answers in its own time and with what its registers hold."""
+        faults = self.faults
+        return not (
+            self._boots_at is not None
+            or self._overlay
+            or self._spoilt
+            or faults.silent
+            or faults.refusal
+            or faults.reply_delay_s
+            or faults.map_shift
+        )
+
+    def look(self, table: str, address: int, count: int) -> Callable[[], tuple[int, ...]] | None:
+        """Return what ``read`` comes to while the device is ``plain`` and after it was ``touched``.
+
+        None where it would be refused, or registers that are not there would be read.
+        """
+        bank, addresses = self.banks[table], range(address, address + count)
+        if not all(at in bank for at in addresses):
+            return None
+        if table not in BIT_TABLES:
+            if self._forbidden(address, address + count):
+                return None
+            try:
+                self._judge_read(table, address, count)
+            except ModbusFault:
+                return None
+        words = itemgetter(*addresses)
+        return (lambda: (words(bank),)) if count == 1 else (lambda: words(bank))
+
+    def touched(self) -> bool:
+        """Take note of a request and bring the registers up to date; return whether they may be looked at."""
+        self.watch.heard()
+        self.refresh()
+        return not self._overlay
+
     def _judge_read(self, table: str, address: int, count: int) -> None:
         link, inside, end = self.plan.profile.link, self.inside[table], address + count
         if count > link.max_read_words or (self.quirks.even_reads and count % 2):
             raise ModbusFault(self.quirks.value_code)
         if address in inside or end in inside or any(address < barrier < end for barrier in link.barriers):
             raise ModbusFault(ILLEGAL_ADDRESS)
-        if any(first < end and address <= last for first, last in link.forbidden):
+        if self._forbidden(address, end):
             self.forbidden_reads += 1
             raise ModbusFault(ILLEGAL_ADDRESS)
+
+    def _forbidden(self, address: int, end: int) -> bool:
+        return any(first < end and address <= last for first, last in self.plan.profile.link.forbidden)
 
     def write(self, table: str, address: int, values: Sequence[int]) -> None:
         """Take words or bits, all or none.
@@ -315,8 +363,8 @@ class Emulator:
         """Return which points a master meant; raises ModbusFault for a value that one of them can't have."""
         return [
             self._judged(name, row, tuple(values[row.address - address : row.address - address + row.value_words]))
-            for name, row in self.rows.items()
-            if row.table == table and row.access != "r" and address <= row.address < address + len(values)
+            for name, row in self._writable_rows
+            if row.table == table and address <= row.address < address + len(values)
         ]
 
     def _obey(self, table: str, address: int, values: Sequence[int], writes: Sequence[Written]) -> None:

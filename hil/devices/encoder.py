@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 
 from controller.config.profile import EXPONENT_MAX, Row
 from controller.core.points import Kind, Value
 
 Bank = MutableMapping[int, int]
 
+BIT_TABLES = ("coil", "discrete")
 TEXT_PAD = b"\0"
 FLOAT_FORMS = {"float16": ">e", "float32": ">f", "float64": ">d"}
 HALVES = ("l", "h")  # how the types of half a register end
@@ -37,7 +38,7 @@ def place(bank: Bank, row: Row, value: Value) -> None:
         ValueError: the value does not fit the register.
     """
     address = row.address
-    if row.table in ("coil", "discrete"):
+    if row.table in BIT_TABLES:
         bank[address] = int(bool(value))
     elif row.bit is not None:
         kept = bank.get(address, 0) & ~(1 << row.bit)
@@ -49,6 +50,54 @@ def place(bank: Bank, row: Row, value: Value) -> None:
     else:
         exponent = 0 if row.scale_from is None else signed(bank.get(row.scale_from, 0), 2)
         place_bits(bank, row, _whole(row, value, exponent))
+
+
+def placer(row: Row) -> Callable[[Bank, Value], None]:
+    """Return ``place`` for one row, worked out beforehand where the value is a bit or fills its registers alone."""
+    if row.table in BIT_TABLES:
+        return _bit_placer(row.address)
+    if row.bit is not None:
+        return _flag_placer(row.address, 1 << row.bit)
+    counted = row.on is None and row.type.startswith(("int", "uint")) and row.byte_order == "big"
+    alone = counted and row.scale_from is None and told(row) == ((1 << 16 * row.value_words) - 1, 0)
+    if not alone or row.value_words > 2 or row.word_order not in ("big", "little"):
+        return lambda bank, value: place(bank, row, value)
+    return _number_placer(row)
+
+
+def _bit_placer(address: int) -> Callable[[Bank, Value], None]:
+    def put(bank: Bank, value: Value) -> None:
+        bank[address] = 1 if value else 0
+
+    return put
+
+
+def _flag_placer(address: int, mask: int) -> Callable[[Bank, Value], None]:
+    def put(bank: Bank, value: Value) -> None:
+        kept = bank.get(address, 0)
+        bank[address] = kept | mask if value else kept & ~mask
+
+    return put
+
+
+def _number_placer(row: Row) -> Callable[[Bank, Value], None]:
+    scaled = row.kind not in (Kind.CODE, Kind.BITS)
+    offset, scale = (row.offset, row.scale) if scaled else (0.0, 1.0)
+    modulus = 1 << 16 * row.value_words
+    low, high = (-modulus // 2, modulus // 2 - 1) if row.type.startswith("int") else (0, modulus - 1)
+    first, last = row.address, row.address + row.value_words - 1
+    upper, lower = (first, last) if row.word_order == "big" else (last, first)
+
+    def put(bank: Bank, value: Value) -> None:
+        number = round((float(value) - offset) / scale)
+        if not low <= number <= high:
+            raise ValueError(f"{number} is outside {low} to {high} of {row.type}")
+        number %= modulus
+        if upper != lower:
+            bank[upper] = number >> 16
+        bank[lower] = number & 0xFFFF
+
+    return put
 
 
 def place_bits(bank: Bank, row: Row, bits: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from controller.core.blocks import clamp
@@ -22,37 +22,43 @@ SHOWN_KW_MAX = 32.7  # what its register of 1 W a count can show
 PHASES = 3
 POWERS = ("power", *(f"phase_{phase}_power" for phase in range(1, PHASES + 1)))
 OUTLET_NAME = re.compile(r"outlet_(\d+)")
+OUTLET_METER = re.compile(r"outlet_\d+_(power|current)")
 
 
-def phase_values(total_kw: float, kwh: float) -> dict[str, Value]:
-    """Return the standard phase and total points of a balanced three-phase load."""
-    phase_kw = total_kw / PHASES
-    amps = 1000 * phase_kw / (PHASE_VOLTS * POWER_FACTOR)
-    values: dict[str, Value] = {
-        "power": total_kw,
-        "apparent_power": total_kw / POWER_FACTOR,
-        "reactive_power": total_kw * REACTIVE_SHARE,
-        "power_factor": POWER_FACTOR,
-        "frequency": HERTZ,
-        "energy_import": kwh,
-        "energy_total": kwh,
-        "reactive_energy_import": kwh * REACTIVE_SHARE,
-    }
-    for phase in range(1, PHASES + 1):
-        values |= {
-            f"phase_{phase}_voltage": PHASE_VOLTS,
-            f"phase_{phase}_current": amps,
-            f"phase_{phase}_power": phase_kw,
-            f"phase_{phase}_apparent_power": phase_kw / POWER_FACTOR,
-            f"phase_{phase}_reactive_power": phase_kw * REACTIVE_SHARE,
-            f"phase_{phase}_power_factor": POWER_FACTOR,
-            f"phase_{phase}_frequency": HERTZ,
-            f"phase_{phase}_angle": 11.5,
-            f"phase_{phase}_energy": kwh / PHASES,
-            f"phase_{phase}_voltage_thd": 2.5,
-            f"phase_{phase}_current_thd": 4.0,
-        }
-    return values
+Total = Callable[[float, float], float]  # of the power in kW and the energy in kWh
+
+TOTALS: Mapping[str, Total] = {
+    "power": lambda kw, _: kw,
+    "apparent_power": lambda kw, _: kw / POWER_FACTOR,
+    "reactive_power": lambda kw, _: kw * REACTIVE_SHARE,
+    "power_factor": lambda *_: POWER_FACTOR,
+    "frequency": lambda *_: HERTZ,
+    "energy_import": lambda _, kwh: kwh,
+    "energy_total": lambda _, kwh: kwh,
+    "reactive_energy_import": lambda _, kwh: kwh * REACTIVE_SHARE,
+}
+OF_EACH_PHASE: Mapping[str, Total] = {
+    "voltage": lambda *_: PHASE_VOLTS,
+    "current": lambda kw, _: 1000 * (kw / PHASES) / (PHASE_VOLTS * POWER_FACTOR),
+    "power": lambda kw, _: kw / PHASES,
+    "apparent_power": lambda kw, _: kw / PHASES / POWER_FACTOR,
+    "reactive_power": lambda kw, _: kw / PHASES * REACTIVE_SHARE,
+    "power_factor": lambda *_: POWER_FACTOR,
+    "frequency": lambda *_: HERTZ,
+    "angle": lambda *_: 11.5,
+    "energy": lambda _, kwh: kwh / PHASES,
+    "voltage_thd": lambda *_: 2.5,
+    "current_thd": lambda *_: 4.0,
+}
+PHASE_POINTS: Mapping[str, Total] = {
+    **TOTALS,
+    **{f"phase_{phase}_{name}": of for phase in range(1, PHASES + 1) for name, of in OF_EACH_PHASE.items()},
+}
+
+
+def phase_points(names: Collection[str]) -> Mapping[str, Total]:
+    """Return the standard phase and total points of a balanced three-phase load that are among ``names``."""
+    return {name: of for name, of in PHASE_POINTS.items() if name in names}
 
 
 @dataclass(slots=True)
@@ -64,6 +70,8 @@ class Pdu(Behaviour):
 
     Attributes:
         power: the transmitter of what goes through the unit, in kW.
+        shown: the phase and total points that it has.
+        metered: whether it has a meter of any energy, or of its outlets.
     """
 
     name: str
@@ -75,6 +83,12 @@ class Pdu(Behaviour):
     spare: dict[int, bool] = field(default_factory=dict)
     outlet_kwh: dict[int, float] = field(default_factory=dict)
     counted_at: float | None = None
+    shown: Mapping[str, Total] = field(default_factory=lambda: PHASE_POINTS)
+    metered: bool = True
+
+    def serve(self, names: Collection[str]) -> None:
+        self.shown = phase_points(names)
+        self.metered = any("energy" in name or OUTLET_METER.fullmatch(name) for name in names)
 
     def initial(self) -> Mapping[str, Value]:
         return {f"outlet_{number}": self.rack.outlets[index] for number, index in self.wiring.items()}
@@ -94,20 +108,28 @@ class Pdu(Behaviour):
             self.rack.outlets[index] = write.value
 
     def values(self) -> Mapping[str, Value]:
-        powers = {number: self.rack.outlet_kw(index) for number, index in self.wiring.items()}
+        outlets = self.rack.outlets
+        values: dict[str, Value] = {f"outlet_{number}": outlets[index] for number, index in self.wiring.items()}
+        if self.metered:
+            values |= self._measured()
+        kw, kwh = self.power.value, sum(self.outlet_kwh.values())
+        return {name: of(kw, kwh) for name, of in self.shown.items()} | values
+
+    def _measured(self) -> Mapping[str, Value]:
+        """Return what the meters of the outlets show; they count the energy since they were last asked."""
         now = self.now()
         hours = 0.0 if self.counted_at is None else (now - self.counted_at) / 3600
         self.counted_at = now
         values: dict[str, Value] = {}
-        for number, power in powers.items():
+        for number, index in self.wiring.items():
+            power = self.rack.outlet_kw(index)
             self.outlet_kwh[number] = self.outlet_kwh.get(number, 0.0) + power * hours
             values |= {
-                f"outlet_{number}": self.rack.outlets[self.wiring[number]],
                 f"outlet_{number}_power": power / PHASES,
                 f"outlet_{number}_current": 1000 * power / PHASES / (PHASE_VOLTS * POWER_FACTOR),
                 f"outlet_{number}_energy": self.outlet_kwh[number] / PHASES,
             }
-        return phase_values(self.power.value, sum(self.outlet_kwh.values())) | values
+        return values
 
     def channels(self) -> Mapping[str, Channel]:
         return dict.fromkeys(POWERS, self.power)
@@ -119,9 +141,14 @@ class Meter(Behaviour):
 
     power: Channel
     energy_kwh: Callable[[], float]
+    shown: Mapping[str, Total] = field(default_factory=lambda: PHASE_POINTS)
+
+    def serve(self, names: Collection[str]) -> None:
+        self.shown = phase_points(names)
 
     def values(self) -> Mapping[str, Value]:
-        return phase_values(self.power.value, self.energy_kwh())
+        kw, kwh = self.power.value, self.energy_kwh()
+        return {name: of(kw, kwh) for name, of in self.shown.items()}
 
     def channels(self) -> Mapping[str, Channel]:
         return dict.fromkeys(POWERS, self.power)

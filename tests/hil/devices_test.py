@@ -13,7 +13,7 @@ from controller.core.points import Kind, Quality
 from controller.fieldbus.codec import decode
 from hil.devices.build import emulators_of, plant_of
 from hil.devices.emulator import Emulator
-from hil.devices.encoder import Bank, meaning, place, words_of
+from hil.devices.encoder import Bank, meaning, place, placer, words_of
 from hil.plant.plant import Plant
 from hil.record import BROKEN, COMMAND, Record
 from hil.runner import REFERENCE_POD
@@ -73,6 +73,31 @@ def test_what_a_master_writes_is_understood(profile: Profile, golden: Golden) ->
         if row.access == "r" or value == "bad" or not all(address in known for address in addresses):
             continue
         assert meaning(row, [known[address] for address in addresses]) == pytest.approx(value), name
+
+
+@pytest.mark.parametrize("profile", PROFILES.values(), ids=PROFILES)
+def test_placer_of_a_row_does_as_place_does(profile: Profile) -> None:
+    """Whatever the registers held before, and for values inside, at the edge and outside of what they can hold."""
+    for name, row in profile.rows.items():
+        words = range(row.address, row.address + row.width)
+        values: list[float | str] = (
+            ["rack", ""] if row.type == "text" else [0, 1, True, False, 41.5, -3.2, 70_000, -1e12]
+        )
+        values += [edge for edge in row.range or () if row.type != "text"]
+        for held in (0, 0xFFFF, 0xA5C3):
+            for value in values:
+                ways: list[object] = []
+                for put in (lambda bank, value, row=row: place(bank, row, value), placer(row)):
+                    bank: Bank = dict.fromkeys(words, held if row.table in ("holding", "input") else held & 1)
+                    if row.scale_from is not None:
+                        bank[row.scale_from] = 0xFFFE
+                    try:
+                        put(bank, value)
+                    except (ValueError, OverflowError) as error:
+                        ways.append(type(error))
+                    else:
+                        ways.append(bank)
+                assert ways[0] == ways[1], f"{name} = {value} over 0x{held:04X}"
 
 
 def test_encoder_refuses_what_does_not_fit() -> None:

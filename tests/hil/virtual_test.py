@@ -140,3 +140,43 @@ def test_planted_error_in_the_reading_is_seen(plan: Plan, monkeypatch: pytest.Mo
     monkeypatch.setattr(virtual_bus, "_own", lambda p, d, w: plain(p, d, [*w[1:], 0]))
     with pytest.raises((AssertionError, KeyError)):
         test_every_readable_point_is_read_as_the_wire_brings_it(plan)
+
+
+FAULTS: tuple[tuple[str, str, float | str | None], ...] = (
+    ("wire.crc_noise", "cooling", 0.3), ("wire.unplugged", "feed_2b", None), ("device.silent", "pump_2", None),
+    ("device.exception", "io_1", 2), ("device.slow", "pump_1", 0.02), ("device.late_writes", "pump_1", 2.0),
+    ("device.reboot", "pump_1", 2.0), ("device.map_shift", "io_1", 1), ("point.garbage", "pump_1.speed", "ffff"),
+    ("sensor.word_swap", "tcs_flow", None), ("sensor.dropout", "tcs_flow", None),
+)  # fmt: skip
+
+
+def stage_of_faults(plan: Plan) -> list[object]:
+    """Everything that a run with one fault after the other brings, and how far its buses have come."""
+    stage = started(hurried(plan))
+    told: list[object] = []
+    for fault, target, value in (("", "", None), *FAULTS):
+        if fault:
+            stage.inject(fault, target, *(() if value is None else (value,)))
+        for _ in range(4):
+            stage.advance(1.0)
+            told += [dict(stage.inbox), [(bus.at, dict(bus.counters)) for bus in stage.buses.values()]]
+        stage.heal()
+        stage.advance(2.0)
+    return [*told, *figures(stage)]
+
+
+def test_reading_on_brings_what_reading_singly_brings(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bus that judges every exchange by itself has the same values, times and counters, whatever is wrong with it."""
+    from hil import virtual_bus
+
+    went_on = []
+    plain = virtual_bus.VirtualBus._read_on
+    monkeypatch.setattr(
+        virtual_bus.VirtualBus, "_read_on", lambda bus, end: (went_on.append(bus.name), plain(bus, end))[1]
+    )
+    quick = stage_of_faults(plan)
+    assert len(set(went_on)) == len(plan.buses), "no bus is read singly from beginning to end"
+    monkeypatch.setattr(virtual_bus.VirtualBus, "_undisturbed", lambda bus: False)
+    went_on.clear()
+    assert stage_of_faults(plan) == quick
+    assert went_on == []

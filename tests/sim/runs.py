@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import select
@@ -23,6 +24,7 @@ CRASHED, WALL_CLOCK = 0, 8
 SHRINKS_MAX = 48
 SCAN_S = 0.5  # longer than a pod's, so that more hours fit into the same time; --scan 0.2 takes the pod's own
 CHUNK_BYTES = 1 << 16
+GARBAGE_EVERY = 50_000  # objects made; a scan makes a thousand, and next to none of them in rings
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,8 @@ class Pod:
         if child:
             os.close(writer)
             return child, reader
+        gc.freeze()  # what stands now is no garbage in this run, and need not be looked through
+        gc.set_threshold(GARBAGE_EVERY, *gc.get_threshold()[1:])
         try:
             with os.fdopen(writer, "w") as out:
                 json.dump(self._played(swarm), out)

@@ -57,6 +57,7 @@ class Track:
         self.before: dict[str, Put | None] = {}
         self.on: Any = np.zeros(racks, dtype=bool)
         self.live: Any = self.on
+        self._switched = (b"", b"")  # how the outlets stood when they were looked at last
         self.off_since = [zero - 1e6] * racks
         self.since: dict[str, float] = {}
         self.boot_at = zero
@@ -108,8 +109,10 @@ class Track:
     def look_at_plant(self, now: float) -> None:
         """Take in how the plant stands."""
         self.now = now
-        self.on = self.outlets_on.any(axis=1)
-        self.live = self.outlets_live.any(axis=1)
+        switched = (self.outlets_on.tobytes(), self.outlets_live.tobytes())
+        if switched != self._switched:
+            self._switched = switched
+            self.on, self.live = self.outlets_on.any(axis=1), self.outlets_live.any(axis=1)
         for index, on in enumerate(self.on.tolist()):
             self.off_since[index] = float("inf") if on else min(self.off_since[index], now)
 
