@@ -14,6 +14,7 @@ from controller.core.sequences import RunSequence, RunState
 
 HOUR_S = 3600.0
 ACTIVE = (RunState.RUNNING, RunState.STARTING)
+FLAPS, FLAP_S = 2, 60.0  # so often it may not return by itself in this time while another machine runs on
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ class Duty:
         self._block = DutyStandby(tuple(self._machines), rotation.swap_h * HOUR_S, rotation.overlap_s, dict(run_s))
         self._starts: dict[str, deque[float]] = {name: deque(maxlen=rotation.starts_max + 1) for name in self._machines}
         self._active: set[str] = set()
+        self._failed: set[str] = set()
+        self._returns: dict[str, deque[float]] = {name: deque(maxlen=FLAPS) for name in self._machines}
         self._idle_since: dict[str, float] = {}
         self._exercising, self._exercised_at = "", 0.0
         self._started_at = self._stopped_at = float("-inf")
@@ -98,6 +101,8 @@ class Duty:
         """Take note of starts and stops. A machine that only ceases to answer, or does so again, does neither."""
         before, self._active = self._active, set()
         for name, machine in self._machines.items():
+            if name in self._failed and machine.proven:
+                self._returned(machine, now)
             if machine.state in ACTIVE or (machine.state is RunState.UNKNOWN and name in before):
                 self._active.add(name)
                 if self._idle_since.pop(name, None) is not None:
@@ -105,6 +110,7 @@ class Duty:
                     self._started_at = now
             elif machine.state is not RunState.UNKNOWN:
                 self._idle_since.setdefault(name, now)
+        self._failed = {name for name, machine in self._machines.items() if machine.state is RunState.FAILED}
         if before - self._active:
             self._stopped_at = now
         limit = self._rotation.starts_max
@@ -114,6 +120,17 @@ class Duty:
             if len(starts) >= limit and name not in self._active
             if sum(now - at < self._rotation.starts_window_s for at in starts) >= limit
         }
+
+    def _returned(self, machine: RunSequence, now: float) -> None:
+        """Take a machine that had stopped by itself and runs again: it does what its feed does, which may come and go.
+
+        Machines that dip together come back together; one that flaps while another runs on is left off until a reset.
+        """
+        returns = self._returns[machine.device]
+        returns.append(now)
+        steady = any(other.proven and now - other.since >= FLAP_S for other in self._machines.values())
+        if steady and len(returns) == FLAPS and now - returns[0] < FLAP_S:
+            machine.fail(now)
 
     @staticmethod
     def _rested(machine: RunSequence, now: float) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from controller.core.duty import HOUR_S, Duty, Rotation, saved_hours
+from controller.core.duty import FLAP_S, FLAPS, HOUR_S, Duty, Rotation, saved_hours
 from controller.core.image import Image
 from controller.core.points import Reading, good
 from controller.core.sequences import RunSequence, RunState
@@ -22,13 +22,14 @@ ROTATION = Rotation(
 
 @dataclass
 class Group:
-    """Machines that do what they are told within a second, unless they are ``broken`` or ``silent``."""
+    """Machines that do what they are told within a second, but for those that are broken, silent or run on."""
 
     stagger: bool = False
     exercise: bool = False
     run_s: dict[str, float] = field(default_factory=dict)
     broken: set[str] = field(default_factory=set)
     silent: set[str] = field(default_factory=set)
+    by_themselves: set[str] = field(default_factory=set)
     told: dict[str, bool] = field(default_factory=lambda: dict.fromkeys(NAMES, False))
     now: float = 0.0
     min_off_s: float = 0.0
@@ -43,7 +44,9 @@ class Group:
             readings: dict[str, Reading] = {}
             for name in NAMES:
                 if name not in self.silent:
-                    readings[f"{name}.running"] = good(self.told[name] and name not in self.broken, self.now)
+                    readings[f"{name}.running"] = good(
+                        (self.told[name] or name in self.by_themselves) and name not in self.broken, self.now
+                    )
                     readings[f"{name}.run_cmd"] = good(self.told[name], self.now)
             image = Image(readings, self.now)
             for machine in self.machines:
@@ -125,6 +128,43 @@ def test_a_machine_that_stops_answering_and_answers_again_was_not_started() -> N
         assert not group.duty.locked_out
         group.silent = set()
         assert group.step(3, 5) == {"a", "b", "c"}
+
+
+def flap(group: Group, names: set[str], times: int) -> None:
+    """Take power from machines and give it back, so that they start again by themselves."""
+    for _ in range(times):
+        group.broken = names
+        group.step(3, 3)
+        group.broken = set()
+        group.step(3, 1)
+
+
+def test_a_machine_whose_feed_flaps_is_left_off_while_another_runs_on() -> None:
+    group = Group(by_themselves={"c"})
+    group.step(3, FLAP_S + 5)
+    flap(group, {"c"}, 1)
+    assert group.state("c") is RunState.RUNNING, "once may be a dip"
+    flap(group, {"c"}, 1)
+    assert group.state("c") is RunState.FAILED
+    assert not group.told["c"]
+    assert group.step(3, FLAP_S) == {"a", "b"}
+    group.machines[2].reset(group.now)
+    assert group.step(3, 5) == {"a", "b", "c"}
+
+
+def test_a_machine_that_returns_seldom_is_taken_each_time() -> None:
+    group = Group(by_themselves={"c"})
+    group.step(3, FLAP_S + 5)
+    for _ in range(FLAPS + 1):
+        flap(group, {"c"}, 1)
+        assert group.step(3, FLAP_S) == {"a", "b", "c"}
+
+
+def test_machines_that_dip_together_are_taken_each_time() -> None:
+    group = Group(by_themselves=set(NAMES))
+    group.step(3, FLAP_S + 5)
+    flap(group, set(NAMES), FLAPS + 1)
+    assert {group.state(name) for name in NAMES} == {RunState.RUNNING}
 
 
 def test_a_machine_found_running_was_not_started() -> None:
