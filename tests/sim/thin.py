@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from controller.config.plan import DevicePlan, Plan
+from controller.config.profile import Profile
 from controller.core.pod import alarm_rows, outputs
 from controller.fieldbus.planner import plan_spans
 
 SELDOM_S = 5.0  # what is read less often than this is no input of a loop or an interlock
 TOLD = ("pdu", "meter", "battery")  # classes of which only what the enclosure file names is kept
+READ_OVER_WORDS = 16  # what is left out between two points is read over: in the pod too one request fetches a phase
 LEFT_OUT = ("points", "device_bus", "device_class")
 
 
@@ -40,7 +43,15 @@ def thinned(plan: Plan) -> Plan:
 
 def _thinner(device: DevicePlan, kept: set[str]) -> DevicePlan:
     points = tuple(p for p in device.points if p.point.id in kept or p.point.safety)
-    return replace(device, points=points or device.points)
+    profile = _without_holes(device.profile) if device.profile.device_class in TOLD else device.profile
+    return replace(device, points=points or device.points, profile=profile)
+
+
+@cache
+def _without_holes(profile: Profile) -> Profile:
+    """Return the profile of a device that bears reads over registers that the thinner plan does not name."""
+    link = profile.link.model_copy(update={"max_hole_words": max(profile.link.max_hole_words, READ_OVER_WORDS)})
+    return Profile(profile.name, profile.tables.model_copy(update={"link": link}))
 
 
 def _texts(what: Any) -> Iterator[str]:
