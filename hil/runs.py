@@ -21,7 +21,7 @@ from hil.trace import write
 from hil.virtual import virtual_plan
 
 FAST_JOBS = 2  # virtual time takes a core
-REAL_JOBS = 4  # a pod and its controller in real time take a fifth of a core
+REAL_JOBS = 3  # a pod and its controller in real time take a fifth of a core, a warm start a whole one
 GOOD, BAD = 0, 1
 
 
