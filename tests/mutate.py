@@ -33,11 +33,11 @@ TESTS = {
     "commands": ("commands",),
     "slots": ("slots_edges", "slots"),
     "authority": ("authority_edges",),
-    "interlocks": ("interlocks", "gate"),
-    "alarms": ("alarms", "alarm_states"),
-    "alarm_states": ("alarms", "alarm_states"),
-    "alarm_watch": ("alarm_states",),
-    "alarm_load": ("alarm_states",),
+    "interlocks": ("interlocks_edges", "interlocks", "gate"),
+    "alarms": ("alarms_edges", "alarms", "alarm_states"),
+    "alarm_states": ("alarm_rules", "alarms", "alarm_states"),
+    "alarm_watch": ("alarm_rules", "alarm_states"),
+    "alarm_load": ("alarm_load",),
     "alarm_rows": ("alarm_rows",),
 }
 
