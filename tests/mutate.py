@@ -32,7 +32,7 @@ TESTS = {
     "points": ("points",),
     "commands": ("commands",),
     "slots": ("slots_edges", "slots"),
-    "authority": ("authority_edges",),
+    "authority": ("authority_edges", "authority_follow"),
     "interlocks": ("interlocks_edges", "interlocks", "gate"),
     "alarms": ("alarms_edges", "alarms", "alarm_states"),
     "alarm_states": ("alarm_rules", "alarms", "alarm_states"),

@@ -116,6 +116,12 @@ def test_nothing_has_come_yet() -> None:
     names = ("rate", "rate_mean", "rate_peak", "flood_share")
     shares = [f"{priority}_share" for priority in PRIORITIES]
     assert Load().figures(5.0) == dict.fromkeys((*names, *shares), 0.0)
+    assert Load().flood is False
+
+
+@pytest.mark.parametrize("made", [Chatter(1.0), FirstOut(), Load(), module._Bucket(0.0)])
+def test_what_each_of_hundreds_of_alarms_has_is_small(made: object) -> None:
+    assert not hasattr(made, "__dict__")
 
 
 def test_figures_of_an_hour() -> None:
@@ -165,12 +171,13 @@ def test_no_ten_minutes_hold_more_than_ten_minutes_of_flood() -> None:
     load.step(3590.0)
     assert [bucket.flood_s for bucket in load._buckets] == [580.0, 600.0]
     load.step(3599.0)
-    assert load.figures(3599.0)["flood_share"] <= 100.0
+    assert load.figures(3599.0)["flood_share"] == pytest.approx(100 * 1180 / 2389)
+    assert load.figures(1300.0)["flood_share"] == 100.0, "never more, whatever is asked for"
 
 
 def test_buckets_begin_at_full_ten_minutes_but_for_the_first_and_last_a_day() -> None:
     load = Load()
-    for at in (1234.0, 1799.9, 1800.0, 2500.0):
+    for at in (1234.0, 1799.9, 1800.0, 1810.0, 2500.0, 2510.0):
         load.step(at)
     assert [bucket.began for bucket in load._buckets] == [1234.0, 1800.0, 2400.0]
     for n in range(200):
@@ -179,5 +186,5 @@ def test_buckets_begin_at_full_ten_minutes_but_for_the_first_and_last_a_day() ->
 
 
 def test_stale_is_older_than_a_day() -> None:
-    assert stale([0.0, 0.1, -5.0], 86_400.0) == 1
+    assert stale([0.0, 0.1, 0.2, -5.0], 86_400.0) == 1
     assert stale([], 0.0) == 0

@@ -63,7 +63,7 @@ def test_rows_and_what_is_written_can_not_be_changed_by_others() -> None:
     for each in frozen:
         with pytest.raises(dataclasses.FrozenInstanceError):
             setattr(each, dataclasses.fields(each)[0].name, 1)
-    for each in (*frozen, Write(RUN, True, True, ""), FREE, Denial(RUN, True, "")):
+    for each in (*frozen, Write(RUN, True, True, ""), FREE, Denial(RUN, True, ""), Interlock(frozen[1])):
         assert not hasattr(each, "__dict__")
     assert len({Write(RUN, True, True, "a"), Write(RUN, True, True, "a"), Denial(RUN, True, "a")}) == 2
 
@@ -307,8 +307,8 @@ def test_what_a_device_shows_already_counts_as_written_once() -> None:
     assert not ask(tested, 0.0, RUN, True, run_cmd=True)
     assert ask(tested, 0.2, RUN, False, run_cmd=True), "it stands elsewhere"
     assert ask(tested, 0.4, RUN, True, run_cmd=True), "what the device shows now is older than the last write"
-    fresh = gate()
-    assert ask(fresh, 0.0, RUN, True, run_cmd=False)
+    assert ask(gate(), 0.0, RUN, True, run_cmd=False)
+    assert ask(gate(), 0.0, SPEED, 50.0, speed_cmd="local"), "a device that shows words where a number belongs"
 
 
 def test_a_move_within_the_least_is_not_written_and_a_larger_one_is() -> None:
