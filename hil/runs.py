@@ -42,6 +42,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     run.add_argument("--fast", action="store_true", help="in virtual time")
     run.add_argument("--all", action="store_true", help="also those that take hours")
     run.add_argument("--report", type=Path, metavar="DIR", help="folder for traces and reports")
+    run.add_argument("--enclosure", type=Path, default=REFERENCE_POD, help="enclosure file; default: %(default)s")
     run.add_argument("--seed", type=int, default=1, help="of noise and chance; default: %(default)s")
     run.set_defaults(run=_run)
     listing = commands.add_parser("list", help="list the scenarios")
@@ -66,14 +67,14 @@ def chosen(names: Sequence[str], *, fast: bool, everything: bool) -> list[Scenar
     return [scenario for scenario in known if everything or scenario.real]
 
 
-def run_one(scenario: Scenario, *, fast: bool, seed: int, folder: Path | None) -> Line:
+def run_one(scenario: Scenario, *, fast: bool, seed: int, folder: Path | None, enclosure: Path = REFERENCE_POD) -> Line:
     """Run one scenario and write its trace."""
     began = time.monotonic()
     try:
         if fast:
-            done = asyncio.run(perform_virtual(scenario, virtual_plan(load_plan(REFERENCE_POD)), seed))
+            done = asyncio.run(perform_virtual(scenario, virtual_plan(load_plan(enclosure)), seed))
         else:
-            done = asyncio.run(perform_real(scenario, seed))
+            done = asyncio.run(perform_real(scenario, seed, enclosure))
     except ScenarioError as error:
         return Line(scenario, "can't run", time.monotonic() - began, (str(error),))
     path = write(done.document, folder) if folder else None
@@ -93,16 +94,14 @@ def told(done: Performed) -> Iterator[str]:
 
 
 def _lines(scenarios: Sequence[Scenario], options: argparse.Namespace) -> Iterator[Line]:
+    asked = {"seed": options.seed, "folder": options.report, "enclosure": options.enclosure}
     if not options.fast or len(scenarios) == 1:
         for scenario in scenarios:
-            yield run_one(scenario, fast=options.fast, seed=options.seed, folder=options.report)
+            yield run_one(scenario, fast=options.fast, **asked)
         return
     with ProcessPoolExecutor(JOBS, mp_context=get_context("spawn")) as pool:
         longest = sorted(scenarios, key=lambda scenario: -scenario.seconds)
-        waiting = {
-            scenario.id: pool.submit(run_one, scenario, fast=True, seed=options.seed, folder=options.report)
-            for scenario in longest
-        }
+        waiting = {scenario.id: pool.submit(run_one, scenario, fast=True, **asked) for scenario in longest}
         for scenario in scenarios:
             yield waiting[scenario.id].result()
 

@@ -162,9 +162,9 @@ def missing(pod: Pod, image: Image, trip: str) -> Iterable[str]:
         yield "emergency power off is pressed or not known"
     leaks = (*pod.protection.cdu_leak, *(point for rack in pod.racks for point in rack.leak))
     yield from (f"{point} is wet or not known" for point in leaks if image.flag(point, otherwise=True))
-    if not image.flag(pod.tcs.level_ok, otherwise=False):
+    if pod.tcs.level_ok and not image.flag(pod.tcs.level_ok, otherwise=False):
         yield "reservoir level is low or not known"
-    if not image.usable(pod.tcs.suction_pressure):
+    if pod.tcs.suction_pressure and not image.usable(pod.tcs.suction_pressure):
         yield f"{pod.tcs.suction_pressure} is not known"
     if not any(image.usable(f"{pump}.running") for pump in pod.tcs.pumps):
         yield "no TCS pump answers"

@@ -17,6 +17,7 @@ from controller.core.points import Kind, record
 SECONDS_MAX = 3600.0  # no trip is foreseen beyond this
 FILM_EXPONENT = -0.6  # of a cold plate's film resistance over its flow: constant plus power law
 FLOW_LEAST = 1e-3  # of a rack's design flow, so that a model can divide by it
+CHILLER = {"of": "fws.chillers"}
 SPEED_LEAST_PCT = 20.0  # under this a pump's speed tells nothing of what it could give
 
 
@@ -49,18 +50,18 @@ class Cooling:
     chip_trip_c: float
     supply_over_k: float
     coolant_l: float
-    water_lpm: float
-    water_kj_per_k: float
-    water_limit_c: float
-    chiller_rated_water_c: float
-    chiller_rated_ambient_c: float
-    chiller_water_pct_per_k: float
-    chiller_ambient_pct_per_k: float
-    chiller_start_s: float
-    dry_cooler_kw_per_k: float
-    dry_cooler_share_pct: float
-    reserve_kw: float
-    repair_s: float
+    water_lpm: float = field(metadata=CHILLER)
+    water_kj_per_k: float = field(metadata=CHILLER)
+    water_limit_c: float = field(metadata=CHILLER)
+    chiller_rated_water_c: float = field(metadata=CHILLER)
+    chiller_rated_ambient_c: float = field(metadata=CHILLER)
+    chiller_water_pct_per_k: float = field(metadata=CHILLER)
+    chiller_ambient_pct_per_k: float = field(metadata=CHILLER)
+    chiller_start_s: float = field(metadata=CHILLER)
+    dry_cooler_kw_per_k: float = field(metadata=CHILLER)
+    dry_cooler_share_pct: float = field(metadata=CHILLER)
+    reserve_kw: float = field(metadata=CHILLER)
+    repair_s: float = field(metadata=CHILLER)
     answer_s: float
     follow_pct_per_s: float
     release_hold_s: float

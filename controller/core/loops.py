@@ -13,7 +13,10 @@ from controller.core.points import Kind, record
 from controller.core.sequences import Demand, RunSequence
 
 NUMBER, FLAG = Kind.NUMBER, Kind.FLAG
-FLOW_TRIM_PCT_PER_LPM_S = 0.0033  # trim of the pump speed: 0.2 % for each L/s of error and second
+# Figures of equipment that an enclosure may do without are given where it has it, and are NaN where it has not.
+CHILLER, WATER_PUMP, DOOR = {"of": "fws.chillers"}, {"of": "fws.pumps"}, {"of": "room.door_valves"}
+FLOW_TRIM_PCT_PER_LPM_S = 0.0033  # trim of the pump speed: 0.2 % for each L/s of error and second,
+FLOW_TRIM_LPM = 1300.0  # in a loop of this design flow; in a smaller one each L/s is a larger part
 FLOW_TRIM_PCT = 15.0
 NEAR_PCT = 2.0  # pumps this near to the speed asked of them follow it
 DESIGN_PUMPS_NONE_PCT = 100.0
@@ -32,8 +35,8 @@ class Tcs:
     supply_temps: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     return_temps: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     flow: str = field(metadata={"kind": NUMBER, "unit": "L/min"})
-    suction_pressure: str = field(metadata={"kind": NUMBER, "unit": "kPa"})
-    level_ok: str = field(metadata={"kind": FLAG})
+    suction_pressure: str = field(metadata={"kind": NUMBER, "unit": "kPa", "optional": True})
+    level_ok: str = field(metadata={"kind": FLAG, "optional": True})
     supply_temp_sp_c: float
     supply_temp_low_c: float
     supply_temp_high_c: float
@@ -71,28 +74,31 @@ class Tcs:
 
 @dataclass(frozen=True, slots=True)
 class Fws:
-    """Facility water side inside the pod: duty/standby pumps and the chillers."""
+    """Facility water side inside the pod: duty/standby pumps and the chillers; none where the water comes from outside.
+
+    ``supply_temp_sp_c`` is what the water is held to, by the chillers or by the building.
+    """
 
     pumps: tuple[str, ...] = field(metadata={"class": "pump"})
     chillers: tuple[str, ...] = field(metadata={"class": "chiller"})
     supply_temps: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     supply_temp_sp_c: float
-    supply_temp_low_c: float
-    supply_temp_high_c: float
-    pump_speed_pct: float
-    pump_speed_low_pct: float
-    chiller_capacity_kw: float
-    chiller_least_kw: float
-    stage_extra_kw: float
-    stage_up_pct: float
-    stage_up_s: float
-    stage_up_temp_k: float
-    stage_up_temp_s: float
-    stage_down_pct: float
-    stage_down_s: float
-    stage_low_s: float
-    chiller_min_on_s: float
-    chiller_min_off_s: float
+    supply_temp_low_c: float = field(metadata=CHILLER)
+    supply_temp_high_c: float = field(metadata=CHILLER)
+    pump_speed_pct: float = field(metadata=WATER_PUMP)
+    pump_speed_low_pct: float = field(metadata=WATER_PUMP)
+    chiller_capacity_kw: float = field(metadata=CHILLER)
+    chiller_least_kw: float = field(metadata=CHILLER)
+    stage_extra_kw: float = field(metadata=CHILLER)
+    stage_up_pct: float = field(metadata=CHILLER)
+    stage_up_s: float = field(metadata=CHILLER)
+    stage_up_temp_k: float = field(metadata=CHILLER)
+    stage_up_temp_s: float = field(metadata=CHILLER)
+    stage_down_pct: float = field(metadata=CHILLER)
+    stage_down_s: float = field(metadata=CHILLER)
+    stage_low_s: float = field(metadata=CHILLER)
+    chiller_min_on_s: float = field(metadata=CHILLER)
+    chiller_min_off_s: float = field(metadata=CHILLER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +115,13 @@ class Room:
 
     temperatures: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     humidities: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "%"})
-    dew_lead_s: float
+    dew_lead_s: float = field(metadata={"of": "room.humidities"})
     door_valves: tuple[str, ...] = field(metadata={"class": "valve"})
-    door_shut_margin_k: float
-    door_shut_air_c: float
-    door_open_margin_k: float
-    door_open_air_c: float
-    door_stroke_s: float
+    door_shut_margin_k: float = field(metadata=DOOR)
+    door_shut_air_c: float = field(metadata=DOOR)
+    door_open_margin_k: float = field(metadata=DOOR)
+    door_open_air_c: float = field(metadata=DOOR)
+    door_stroke_s: float = field(metadata=DOOR)
 
 
 def dew_point_c(temperature_c: float, humidity_pct: float) -> float:
@@ -182,7 +188,7 @@ class FlowLoop:
         if stands_pct is None or abs(stands_pct - asked) > NEAR_PCT:
             return asked
         inside = least_pct < feed_forward + self.trim_pct < 100.0
-        error = target - measured_lpm
+        error = (target - measured_lpm) * (FLOW_TRIM_LPM / self.tcs.flow_design_lpm)
         if inside or error * self.trim_pct < 0:
             self.trim_pct = clamp(
                 self.trim_pct + FLOW_TRIM_PCT_PER_LPM_S * error * passed, -FLOW_TRIM_PCT, FLOW_TRIM_PCT

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from controller.core import duty, loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
@@ -27,6 +28,7 @@ PACE_S = 0.5
 PERMIT_NUMBERS = (("it_permit", "kW", 1.0), ("it_cap", "%", 0.5), ("seconds_to_trip", "s", 1.0))
 RACK_NUMBERS = (("chip_temp", "Cel", 0.5), ("flow_share", "%", 1.0))
 SPLIT_FLAGS = ("supply_temp_split", "return_temp_split", "fws_supply_temp_split", "it_power_split")
+SETPOINTS_OF = {"fws.chillers": "fws_supply_temp_sp", "fws.pumps": "fws_pump_speed_sp"}
 RACK_FLAGS = ("limited", "shed", "flow_wrong")
 ALARM_NUMBERS = (
     ("alarms_standing", "{count}", 0.5),
@@ -115,6 +117,13 @@ class Pod:
     def rated_kw(self) -> float:
         return sum(rack.rated_kw for rack in self.racks)
 
+    @property
+    def roles(self) -> frozenset[str]:
+        """Return every role, as ``table.key``, that a point or a machine of this enclosure plays."""
+        tables: dict[str, Any] = {name: getattr(self, name) for name in ("tcs", "fws", "room", "protection")}
+        tables |= {rack.name: rack for rack in self.racks}
+        return frozenset(f"{n}.{key.name}" for n, of in tables.items() for key in fields(of) if getattr(of, key.name))
+
 
 def pod_points(pod: Pod) -> dict[str, Point]:
     """Return the points that the scan itself derives, and those that bus workers tell about buses and devices."""
@@ -130,6 +139,8 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         ("chillers_running", "{count}", 0.5), ("loop_resistance", "%", 1.0),
         *PERMIT_NUMBERS,
     ]  # fmt: skip
+    gone = {name for role, name in SETPOINTS_OF.items() if role not in pod.roles}
+    numbers = [row for row in numbers if row[0] not in gone]
     points = [Point("pod", name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in numbers]
     for sensor in judged(pod):
         device, _, name = sensor.partition(".")
@@ -185,8 +196,10 @@ def _connection_points(pod: Pod) -> list[Point]:
     return points
 
 
-def interlock_rows(pod: Pod) -> list[Row]:
-    return fault_rows(pod.protection, Parts(pod.tcs.pumps, pod.racks, pod.cooling.rack_flow_lost_s))
+def interlock_rows(pod: Pod, *, absent: bool = False) -> list[Row]:
+    """Return every interlock row of this pod, or those it does without."""
+    parts = Parts(pod.tcs.pumps, pod.racks, pod.cooling.rack_flow_lost_s, pod.roles)
+    return fault_rows(pod.protection, parts, absent=absent)
 
 
 def judged(pod: Pod) -> tuple[str, ...]:
@@ -195,7 +208,7 @@ def judged(pod: Pod) -> tuple[str, ...]:
 
 
 def _valves(pod: Pod) -> tuple[str, ...]:
-    return (pod.tcs.valve, *(rack.valve for rack in pod.racks))
+    return (pod.tcs.valve, *(rack.valve for rack in pod.racks if rack.valve))
 
 
 def setpoint_rows(pod: Pod) -> list[Setpoint]:
@@ -204,7 +217,8 @@ def setpoint_rows(pod: Pod) -> list[Setpoint]:
     slew, flow_slew = tcs.setpoint_slew_k_per_min / 60, FLOW_SLEW_SHARE_PER_S * tcs.flow_design_lpm
     speed = SPEED_SLEW_PCT_PER_S
     shown = tuple(p for name in fws.chillers if pod.points[p := f"{name}.supply_temp_sp"].readable)
-    return [
+    gone = {f"pod.{name}" for role, name in SETPOINTS_OF.items() if role not in pod.roles}
+    rows = [
         Setpoint(
             "pod.supply_temp_sp", "Cel", tcs.supply_temp_sp_c, tcs.supply_temp_low_c, tcs.supply_temp_high_c,
             slew, max(slew, RESCUE_K_PER_S),
@@ -225,6 +239,7 @@ def setpoint_rows(pod: Pod) -> list[Setpoint]:
             "pod.fws_pump_speed_sp", "%", fws.pump_speed_pct, fws.pump_speed_low_pct, 100.0, speed, speed
         ),
     ]  # fmt: skip
+    return [row for row in rows if row.point not in gone]
 
 
 def alarm_rows(pod: Pod) -> list[AlarmRow]:
@@ -380,6 +395,7 @@ def outputs(pod: Pod) -> Iterable[Output]:
         yield Output(point.id, point.low or 0.0, point.high or 0.0, safety=False)
     for rack in pod.racks:
         yield from (Output(outlet) for outlet in rack.outlets)
-        yield Output(f"{rack.valve}.position_cmd", 0.0, 100.0)
+        if rack.valve:
+            yield Output(rack.valve_cmd_id, 0.0, 100.0)
     for beat in pod.heartbeats:
         yield Output(beat.point, 0.0, beat.top, safety=False)

@@ -38,10 +38,11 @@ def feeds_of(rack: RackPlan) -> tuple[int, ...]:
 
 
 def plant_of(plan: Plan, load: float, seed: int) -> Plant:
-    """Return a plant with as many pumps, chillers and racks as the plan has."""
+    """Return a plant with as many pumps, chillers and racks as the plan has, of the plan's size."""
     pod = plan.pod
-    racks = [feeds_of(rack) for rack in pod.racks]
-    return Plant(Layout(racks, len(pod.tcs.pumps), len(pod.fws.pumps), len(pod.fws.chillers)), load=load, seed=seed)
+    racks, rack_kw = [feeds_of(rack) for rack in pod.racks], pod.rated_kw / len(pod.racks)
+    layout = Layout(racks, len(pod.tcs.pumps), len(pod.fws.pumps), len(pod.fws.chillers), rack_kw=rack_kw)
+    return Plant(layout, load=load, seed=seed)
 
 
 def emulators_of(plan: Plan, plant: Plant, record: Record) -> dict[str, Emulator]:

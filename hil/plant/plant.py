@@ -187,6 +187,10 @@ class Plant(Part):
     # ------------------------------------------------------------ what is measured
 
     @property
+    def design_lpm(self) -> float:
+        return 60 * float(self.x[at.DESIGN_LPS])
+
+    @property
     def flow_lpm(self) -> float:
         return 60 * self.loop.flow
 
