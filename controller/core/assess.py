@@ -25,7 +25,7 @@ def dew_point_c(pod: Pod, image: Image) -> float | None:
 
     Sensors that disagree by 1.5 K and more put 1 K on top; none is added while they lie within 1 K.
     """
-    pairs = zip(pod.room.temperatures, pod.room.humidities, strict=True)
+    pairs = zip(pod.room.temperatures, pod.room.humidities, strict=bool(pod.room.humidities))
     dews = [loops.dew_point_c(*both) for pair in pairs if len(both := image.numbers(pair)) == 2]
     if not dews:
         return None
@@ -39,6 +39,8 @@ def floors(pod: Pod, dew: float | None, ahead_k: float) -> dict[str, Floor]:
 
     Without a dew point the supply keeps to its fixed floor, and nobody may ask for colder facility water than usual.
     """
+    if not pod.room.humidities:
+        return {}
     if dew is None:
         why = "dew point not known"
         return {
@@ -196,7 +198,7 @@ def loop_ready(pod: Pod, image: Image, standing: Iterable[Alarm]) -> bool:
         and error is not None
         and error <= times.ready_band_k
         and margin is not None
-        and margin >= times.ready_dew_k
+        and not margin < times.ready_dew_k
         and not any(alarm.row.priority == "critical" and (alarm.active or alarm.latched) for alarm in standing)
     )
 

@@ -86,7 +86,7 @@ def _leak_rows(limits: Protection, parts: Parts) -> Iterable[Row]:
     )  # fmt: skip
     yield Row(
         "leak_blind", "a leak detector can't see", 10.0, trip=False, fault="LEAK_SENSOR_FAULT", tier=WARN,
-        actions=does("warn"), bypass_max_s=SHIFT_S, group=group,
+        actions=does("warn"), bypass_max_s=SHIFT_S, group=group, needs=("leak_detector",),
     )  # fmt: skip
     off = does("rack_off", "isolate")
     for rack in parts.racks:

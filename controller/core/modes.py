@@ -77,7 +77,7 @@ class StartupTimes:
     primary_prove_max_s: float
     ready_flow_pct: float
     ready_band_k: float
-    ready_dew_k: float
+    ready_dew_k: float = field(metadata={"of": "room.humidities"})
     ready_hold_s: float
     ready_max_s: float
     energise_max_s: float
