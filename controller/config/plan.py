@@ -130,11 +130,15 @@ def load_plan(path: Path) -> Plan:
 
 def without(pod: Pod) -> Iterator[str]:
     """Return a line for each role that nothing plays, with the interlocks that the enclosure does without for it."""
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, set[str]]] = {}  # by role and row, the racks that it is about
     for row in interlock_rows(pod, absent=True):
-        for role in (need for need in row.needs if need not in pod.roles):
-            found.setdefault(role, []).append(row.id)
-    yield from (f"without {role}, so without: {', '.join(rows)}" for role, rows in found.items())
+        for need in (need for need in row.needs if need not in pod.roles):
+            role, name = (text.replace(row.rack, "*") if row.rack else text for text in (need, row.id))
+            found.setdefault(role, {}).setdefault(name, set()).add(row.rack)
+    for role, rows in found.items():
+        racks = {rack for those in rows.values() for rack in those} if role.startswith("*") else ()
+        where = f" at {len(racks)} of {len(pod.racks)} racks" if racks else ""
+        yield f"without {role}{where}, so without: {', '.join(rows)}"
 
 
 def _tables(data: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:

@@ -87,7 +87,8 @@ class Allowance:
             found[it_permit], found[it_cap] = good(grant.kw, at), good(grant.cap_pct, at)
             found[limited] = good(bool(grant.cause) and grant.cause != pod.cause, at)
             found[shed] = good(name in permit.shed, at)
-            found[flow_wrong] = good(name in headroom.wrong_meters, at)
+            if name in headroom.metered:
+                found[flow_wrong] = good(name in headroom.wrong_meters, at)
         return found
 
 

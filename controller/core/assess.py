@@ -79,6 +79,8 @@ def derived(
         "pod.supply_temp_error": supply - setpoint_c if supply is not None and wanted else None,
         "pod.racks_energised": float(sum(rack.energised(image) for rack in pod.racks)),
     }
+    if not pod.room.humidities:
+        del numbers["pod.dew_point"], numbers["pod.dew_margin"]
     found = {point: reading(value, at) for point, value in numbers.items()}
     found.update((name, good(slots.value(name), at)) for name in slots.names)
     return found

@@ -66,6 +66,7 @@ class Headroom:
         chips: estimate of each rack's hottest chips, by rack.
         numbers: figures to publish, by point; None where they are not known.
         wrong_meters: racks whose flow meter the others contradict.
+        metered: racks that have one.
     """
 
     def __init__(self, pod: Pod) -> None:
@@ -93,6 +94,7 @@ class Headroom:
         self._ids = {name: RackIds.of(name) for name in self._models}
         self._measured = Fact(self._measure, tuple(point for rack in pod.racks for point in rack.flow))
         self._shares: dict[str, float] | None = None
+        self.metered = [rack.name for rack in pod.racks if rack.flow]
 
     def step(
         self,
@@ -143,7 +145,8 @@ class Headroom:
                 shares[lowest] += gap / design
         if shares != self._shares:
             self._shares = shares
-            for name, ids in self._ids.items():
+            for name in self.metered:
+                ids = self._ids[name]
                 others = [share for other, share in shares.items() if other != name]
                 middle = median(others) if others else 0.0
                 known = name in shares and middle > 0

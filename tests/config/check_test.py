@@ -9,12 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.config.plan import load_plan
+from controller.config.plan import load_plan, without
 from controller.config.problems import ConfigError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 BOX = ROOT / "profiles/enclosures/two-rack-box.toml"
+CONTAINER = ROOT / "profiles/enclosures/air-container.toml"
 REFERENCE = ROOT / "profiles/enclosures/reference-pod.toml"
 BROKEN = sorted((HERE / "broken").glob("*.toml"))
 
@@ -167,3 +168,7 @@ def test_check_says_what_an_enclosure_does_without() -> None:
         "without protection.battery_soc, so without: battery_low, battery_reserve, battery_end",
     ]
     assert "without fws" not in pages[REFERENCE].stdout
+    container = list(without(load_plan(CONTAINER).pod))
+    assert "without *.leak at 8 of 8 racks, so without: wet_*, leak_sure_*, leak_*" in container
+    assert "without tcs.suction_pressure, so without: suction_pressure_low, suction_pressure_lost" in container
+    assert len(container) == 11

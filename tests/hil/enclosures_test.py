@@ -54,6 +54,19 @@ def test_it_starts_to_normal_without_an_alarm(path: Path) -> None:
     assert stage.plant.supply_c == pytest.approx(target, abs=0.5)
 
 
+@pytest.mark.parametrize("path", [REFERENCE_POD, BOX, CONTAINER], ids=lambda path: path.stem)
+def test_a_scan_tells_of_its_points_and_of_nothing_else(path: Path) -> None:
+    stage = VirtualStage(plan_of(path))
+    stage.controller(True)
+    stage.advance(30.0)
+    assert stage.engine is not None
+    view = stage.engine.step(stage.now, stage.inbox).view
+    told = {name for name in view.image if not name.startswith(("controller.", "link_"))}
+    assert told <= stage.engine.points.keys()
+    found = {row.point for row in alarm_rows(stage.plan.pod)} - stage.engine.points.keys()
+    assert not found, "an alarm of what is no point"
+
+
 def test_the_box_has_nothing_of_what_it_has_not() -> None:
     pod = plan_of(BOX).pod
     known = {**pod.points, **pod_points(pod)}
