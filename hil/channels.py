@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from controller.config.plan import Plan
-from hil.plant.hydraulics import DESIGN_FLOW
 from hil.plant.plant import Plant
 
 NAN = float("nan")
@@ -44,7 +43,7 @@ def _water(plan: Plan, plant: Any) -> Iterator[Channel]:
     yield Channel("fws_supply_c", "°C", cold, "FWS supply", lambda: plant.facility.supply_c)
     yield Channel("fws_return_c", "°C", cold, "FWS return", lambda: plant.facility.return_c)
     yield Channel("flow_lpm", "L/min", "flow", "TCS flow", lambda: plant.flow_lpm)
-    yield Channel("flow_pct", "%", "flow", "TCS flow of design", lambda: 100 * plant.flow_lpm / (60 * DESIGN_FLOW))
+    yield Channel("flow_pct", "%", "flow", "TCS flow of design", lambda: 100 * plant.flow_lpm / plant.design_lpm)
     yield Channel("fws_flow_lpm", "L/min", "flow", "FWS flow", lambda: 60 * plant.facility.flow)
     yield Channel("rack_drop_kpa", "kPa", "pressure", "Rack pressure drop", lambda: plant.loop.rack_drop)
     yield Channel("suction_kpa", "kPa", "pressure", "Pump suction", lambda: plant.suction_kpa)

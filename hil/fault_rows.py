@@ -118,6 +118,9 @@ def _cold() -> Iterator[Fault]:
     yield Fault(
         "chiller.weak", "chiller", "gives a share of its capacity", attribute(chiller, "capacity"), "share", 0, 1, 0.5
     )
+    outside = "facility.external"
+    yield Fault("water.lost", "water", "no water comes from outside", attribute(plant, f"{outside}_lpm", 0.0))
+    yield Fault("water.warm", "water", "how warm it comes", attribute(plant, f"{outside}_c"), "Cel", 2, 60, 32.0)
     dry = "facility.dry_cooler"
     yield Fault("dry_cooler.trip", "pod", "its fans stop", attribute(plant, f"{dry}.tripped", True))
     yield Fault(

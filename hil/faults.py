@@ -65,7 +65,8 @@ TARGETS: dict[str, Callable[[Stage], Iterable[str]]] = {
     "pod": lambda _stage: ("pod",),
     "pump": lambda stage: (*stage.plan.pod.tcs.pumps, *stage.plan.pod.fws.pumps),
     "chiller": lambda stage: stage.plan.pod.fws.chillers,
-    "valve": lambda stage: (stage.plan.pod.tcs.valve, *(rack.valve for rack in stage.plan.pod.racks)),
+    "water": lambda stage: () if stage.plan.pod.fws.pumps else ("building",),
+    "valve": lambda stage: (stage.plan.pod.tcs.valve, *filter(None, (rack.valve for rack in stage.plan.pod.racks))),
     "rack": lambda stage: (rack.name for rack in stage.plan.pod.racks),
     "feed": lambda stage: _numbered("feed", len(stage.plant.feed_kwh)),
     "branch": lambda stage: (

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from controller.config.enclosure import read_enclosure
 from controller.config.plan import Plan, load_plan
 from controller.core.points import Value
 from hil.broker import Broker
@@ -45,6 +46,15 @@ SHORT_TIMES: Mapping[str, Mapping[str, float]] = {
 }
 SHORT_CHILLER_START_S, SHORT_CHILLER_IDLE_S = 5.0, 20.0
 Bus = RtuLine | TcpBus | Gateway
+
+
+def short_times(enclosure: Path) -> dict[str, dict[str, float]]:
+    """Return the short times of what the enclosure has."""
+    given = read_enclosure(enclosure).data
+    return {
+        name: {key: value for key, value in table.items() if key in given.get(name, {})}
+        for name, table in SHORT_TIMES.items()
+    }
 
 
 class Bench:
@@ -121,7 +131,7 @@ class Bench:
             "console": {"socket": str(self.console_socket)},
         }
         if self.short:
-            site |= {name: dict(table) for name, table in SHORT_TIMES.items()}
+            site |= {name: table for name, table in short_times(self.enclosure).items() if table}
         site = merged(merged(site, wiring), self.overrides)
         text = f"base = {json.dumps(str(self.enclosure))}\n" + "".join(toml_lines(site))
         self.site_file.write_text(text)

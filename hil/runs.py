@@ -44,6 +44,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     run.add_argument("--all", action="store_true", help="also those that take hours")
     run.add_argument("--report", type=Path, metavar="DIR", help="folder for traces and reports")
     run.add_argument("--jobs", type=int, help=f"scenarios at once; default: {REAL_JOBS}, or {FAST_JOBS} with --fast")
+    run.add_argument("--enclosure", type=Path, default=REFERENCE_POD, help="enclosure file; default: %(default)s")
     run.add_argument("--seed", type=int, default=1, help="of noise and chance; default: %(default)s")
     run.set_defaults(run=_run)
     listing = commands.add_parser("list", help="list the scenarios")
@@ -68,14 +69,14 @@ def chosen(names: Sequence[str], *, fast: bool, everything: bool) -> list[Scenar
     return [scenario for scenario in known if everything or scenario.real]
 
 
-def run_one(scenario: Scenario, *, fast: bool, seed: int, folder: Path | None) -> Line:
+def run_one(scenario: Scenario, *, fast: bool, seed: int, folder: Path | None, enclosure: Path = REFERENCE_POD) -> Line:
     """Run one scenario and write its trace."""
     began = time.monotonic()
     try:
         if fast:
-            done = asyncio.run(perform_virtual(scenario, virtual_plan(load_plan(REFERENCE_POD)), seed))
+            done = asyncio.run(perform_virtual(scenario, virtual_plan(load_plan(enclosure)), seed))
         else:
-            done = asyncio.run(perform_real(scenario, seed))
+            done = asyncio.run(perform_real(scenario, seed, enclosure))
     except ScenarioError as error:
         return Line(scenario, "can't run", time.monotonic() - began, (str(error),))
     path = write(done.document, folder) if folder else None
@@ -96,7 +97,7 @@ def told(done: Performed) -> Iterator[str]:
 
 def _lines(scenarios: Sequence[Scenario], options: argparse.Namespace) -> Iterator[Line]:
     jobs = min(options.jobs or (FAST_JOBS if options.fast else REAL_JOBS), len(scenarios))
-    given = {"fast": options.fast, "seed": options.seed, "folder": options.report}
+    given = {"fast": options.fast, "seed": options.seed, "folder": options.report, "enclosure": options.enclosure}
     if jobs <= 1:
         yield from (run_one(scenario, **given) for scenario in scenarios)
         return

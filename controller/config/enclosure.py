@@ -7,12 +7,13 @@ default required, none unknown, and numbers inside the limits of the unit their 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self, get_type_hints
 
-from pydantic import Field, GetCoreSchemaHandler, StringConstraints, create_model, model_validator
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, StringConstraints, create_model, model_validator
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from controller.config.adapters import DsxSettings, HomeAssistantSettings, Identifier, SparkplugSettings
 from controller.config.problems import ConfigError, Document, misplaced, overlaid, read_toml
@@ -30,9 +31,9 @@ UNIT_LIMITS: dict[str, tuple[float, float]] = {
     "_kj_per_k": (0.1, 10_000_000),
     "_kw_per_k": (0.1, 100_000),
     "_pct_per_s": (0.01, 1000),
-    "_lpm_per_s": (0.01, 10_000),
-    "_kw_lpm": (0.01, 10),
-    "_lpm": (1, 100_000),
+    "_lpm_per_s": (0.01, 100_000),
+    "_kw_lpm": (0.01, 10_000),
+    "_lpm": (1, 10_000_000),
     "_kpa": (0, 5_000),
     "_pct": (0, 200),
     "_tier": (0, 9),
@@ -53,8 +54,19 @@ Credential = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
+def _or_false(value: object) -> object:
+    """Let ``false`` stand for a point that an enclosure does not have; the core sees it as ""."""
+    if value == "":
+        raise PydanticCustomError("absent", "allowed: a point or device, or false where there is none")
+    return "" if value is False else value
+
+
 class Table:
-    """Annotates a core dataclass as a TOML table."""
+    """Annotates a core dataclass as a TOML table.
+
+    A field that metadata calls ``optional`` may be ``false``: the enclosure has no such point.
+    A figure ``of`` a role is NaN where it is not given; ``plan.py`` sees that one with its role is given.
+    """
 
     @staticmethod
     def __get_pydantic_core_schema__(source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -63,12 +75,15 @@ class Table:
         for item in dataclasses.fields(source):
             if not item.init or item.default is not dataclasses.MISSING:
                 continue
+            hint, default = hints[item.name], math.nan if "of" in item.metadata else ...
             unit = next((suffix for suffix in UNIT_LIMITS if item.name.endswith(suffix)), None)
-            if hints[item.name] in (float, int) and unit:
+            if hint in (float, int) and unit:
                 low, high = UNIT_LIMITS[unit]
-                fields[item.name] = (Annotated[hints[item.name], Field(ge=low, le=high, allow_inf_nan=False)], ...)
+                fields[item.name] = (Annotated[hint, Field(ge=low, le=high, allow_inf_nan=False)], default)
+            elif item.metadata.get("optional"):
+                fields[item.name] = (Annotated[str, BeforeValidator(_or_false)], ...)
             else:
-                fields[item.name] = (list[str] if hints[item.name] == tuple[str, ...] else hints[item.name], ...)
+                fields[item.name] = (list[str] if hint == tuple[str, ...] else hint, ...)
         model = create_model(source.__name__, __base__=Strict, **fields)
 
         def built(tables: Strict) -> Any:

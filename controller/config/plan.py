@@ -25,9 +25,9 @@ from controller.config.enclosure import (
 )
 from controller.config.problems import ConfigError, Document, Location, Problem
 from controller.config.profile import Profile, Row, load_profile
-from controller.core import capacity, loops
+from controller.core import capacity, loops, modes
 from controller.core.fault_rows import DEVICE as PROTECTION_DEVICE
-from controller.core.pod import LINK_DEVICE, Expected, Heartbeat, Pod
+from controller.core.pod import LINK_DEVICE, Expected, Heartbeat, Pod, interlock_rows
 from controller.core.points import Kind, Point
 from controller.core.power import Power, Rack
 from controller.core.protection import Protection
@@ -43,7 +43,12 @@ ROLE_TABLES: Mapping[str, type] = {
     "cooling": capacity.Cooling,
     "power": Power,
     "protection": Protection,
+    "startup": modes.StartupTimes,
 }
+
+
+WITH_A_ROLE = ("pump", "fan", "valve", "chiller", "leak_detector", "battery")
+NEEDED = ("tcs.pumps", "tcs.supply_temps", "tcs.return_temps", "fws.supply_temps")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +118,27 @@ def load_plan(path: Path) -> Plan:
     profiles = _profiles(document, problems)
     rows = dict(_rows(document, profiles))
     problems += _reference_problems(document, profiles, rows)
+    problems += _absence_problems(document)
     problems += _device_problems(document, profiles)
     problems += _dsx_problems(document, rows)
+    if not problems:  # a role that names something else leaves what it should have named without one
+        problems += _idle_problems(document, profiles)
     if problems or enclosure is None:
         raise ConfigError(problems)
     return _build(document, enclosure, profiles)
+
+
+def without(pod: Pod) -> Iterator[str]:
+    """Return a line for each role that nothing plays, with the interlocks that the enclosure does without for it."""
+    found: dict[str, dict[str, set[str]]] = {}  # by role and row, the racks that it is about
+    for row in interlock_rows(pod, absent=True):
+        for need in (need for need in row.needs if need not in pod.roles):
+            role, name = (text.replace(row.rack, "*") if row.rack else text for text in (need, row.id))
+            found.setdefault(role, {}).setdefault(name, set()).add(row.rack)
+    for role, rows in found.items():
+        racks = {rack for those in rows.values() for rack in those} if role.startswith("*") else ()
+        where = f" at {len(racks)} of {len(pod.racks)} racks" if racks else ""
+        yield f"without {role}{where}, so without: {', '.join(rows)}"
 
 
 def _tables(data: Mapping[str, Any], key: str) -> dict[str, dict[str, Any]]:
@@ -211,7 +232,7 @@ def _dsx_problems(document: Document, rows: Mapping[str, Row]) -> Iterator[Probl
     for key in ("rack_supply_temp", "rack_return_temp"):
         point = table.get(key)
         for rack in racks.values():
-            if isinstance(point, str) and point and f"{rack.get('valve')}.{point}" not in rows:
+            if isinstance(point, str) and point and rack.get("valve") and f"{rack['valve']}.{point}" not in rows:
                 yield document.problem(("dsx", key), point, f"{rack.get('valve')} has no such point")
                 break
 
@@ -246,6 +267,53 @@ def _reference_problems(
                     remedy = _mismatch(name, item.metadata, classes, rows)
                     if remedy:
                         yield document.problem((*here, item.name), name, remedy)
+
+
+def _absence_problems(document: Document) -> Iterator[Problem]:
+    """Return the figures that are missing though something plays their role, and those of what is not there."""
+    racks = _tables(document.data, "racks").values()
+
+    def given(role: str) -> Any:
+        """Return what plays ``role`` (table.key); None where the file does not say, which is told elsewhere."""
+        table, _, key = role.partition(".")
+        if table == "racks":
+            return [rack[key] for rack in racks if rack.get(key)]
+        found = document.data.get(table)
+        return found.get(key) if isinstance(found, dict) else None
+
+    for name, table in _tables({"": document.data}, "").items():
+        for item in dataclasses.fields(ROLE_TABLES[name]) if name in ROLE_TABLES else ():
+            role = item.metadata.get("of", "")
+            plays = given(role) if role else None
+            if plays and item.name not in table:
+                yield document.problem((name, item.name), None, f"required, and not given: {role} is not empty")
+            elif (plays == [] or plays is False) and item.name in table:
+                remedy = f"not for an enclosure without {role}; remove it"
+                yield document.problem((name, item.name), table[item.name], remedy)
+    if given("fws.pumps") == [] and not given("protection.fws_flow"):
+        remedy = "required without fws.pumps: nothing else tells that facility water flows"
+        yield document.problem(("protection", "fws_flow"), given("protection.fws_flow"), remedy)
+    for role in NEEDED:
+        if given(role) == []:
+            yield document.problem(tuple(role.split(".")), [], "at least one: no enclosure can be run without")
+
+
+def _idle_problems(document: Document, profiles: Mapping[str, Profile]) -> Iterator[Problem]:
+    """Return the machines, detectors and safety points that no role names: left out of the loops by mistake."""
+    tables: list[Any] = [document.data.get(name) for name in ROLE_TABLES]
+    tables += _tables(document.data, "racks").values()
+    given = [value for table in tables if isinstance(table, dict) for value in table.values()]
+    named = {name for value in given for name in (value if isinstance(value, list) else [value])}
+    used = {str(name).partition(".")[0] for name in named}
+    for device, table in _tables(document.data, "devices").items():
+        profile = profiles.get(str(table.get("profile")))
+        if profile and profile.device_class in WITH_A_ROLE and device not in used:
+            remedy = f"a {profile.device_class} that no table of the loops names; name it there or remove it"
+            yield document.problem(("devices", device, "profile"), table["profile"], remedy)
+        for name, row in _tables(table, "points").items():
+            if row.get("safety") is True and f"{device}.{name}" not in named:
+                remedy = "a safety point that nothing looks at; name it where it belongs, or in protection.watched"
+                yield document.problem(("devices", device, "points", name, "safety"), True, remedy)
 
 
 def _mismatch(name: str, wanted: Mapping[str, Any], classes: Mapping[str, str], rows: Mapping[str, Row]) -> str:

@@ -218,7 +218,7 @@ def _racks(picture: Picture) -> list[str]:
         outlets = f"{on} of {len(known)} outlets on" + (f", {lost} NOT KNOWN" if lost else "")
         power = rack.power_kw(image)
         shown = "power not known" if power is None else f"{number_text(power)} kW"
-        valve = f"valve {_shown(picture, f'{rack.valve}.position')}"
+        valve = f"valve {_shown(picture, f'{rack.valve}.position')}" if rack.valve else "no valve"
         allowed = f"of {_shown(picture, f'{rack.name}.it_permit')}"
         row = (rack.name, outlets, shown, allowed, valve, _leak(image, rack.leak), _time_left(picture, rack.name))
         rows.append(row)

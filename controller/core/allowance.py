@@ -53,7 +53,7 @@ class Allowance:
             water_share: what a valve that can't be moved passes of the facility water; None while it can.
             asked: limits that protection asks for.
         """
-        now, heat = image.at, seen(image, slots)
+        now, heat = image.at, seen(image, slots, self._pod.fws.supply_temp_sp_c)
         limits = [*self.headroom.step(image, heat, pumps, chillers, water_share, now), *asked]
         if image.flag("pod.booting", otherwise=True):
             limits = []
@@ -87,15 +87,16 @@ class Allowance:
             found[it_permit], found[it_cap] = good(grant.kw, at), good(grant.cap_pct, at)
             found[limited] = good(bool(grant.cause) and grant.cause != pod.cause, at)
             found[shed] = good(name in permit.shed, at)
-            found[flow_wrong] = good(name in headroom.wrong_meters, at)
+            if name in headroom.metered:
+                found[flow_wrong] = good(name in headroom.wrong_meters, at)
         return found
 
 
-def seen(image: Image, slots: Slots) -> Seen:
-    """Return what this scan measured of the loop."""
+def seen(image: Image, slots: Slots, water_sp_c: float) -> Seen:
+    """Return what this scan measured of the loop; facility water from outside is held to ``water_sp_c``."""
     supply, back, water, flow, power = (image.number(point, otherwise=None) for point in LOOP)
-    setpoint, water_sp = slots.value("pod.supply_temp_sp"), slots.value("pod.fws_supply_temp_sp")
-    return Seen(supply, back, water, flow, power, setpoint, water_sp)
+    setpoint, water_sp_c = slots.value("pod.supply_temp_sp"), slots.value("pod.fws_supply_temp_sp", water_sp_c)
+    return Seen(supply, back, water, flow, power, setpoint, water_sp_c)
 
 
 def loads(pod: Pod, image: Image, power_kw: float | None) -> list[Load]:

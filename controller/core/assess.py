@@ -25,7 +25,7 @@ def dew_point_c(pod: Pod, image: Image) -> float | None:
 
     Sensors that disagree by 1.5 K and more put 1 K on top; none is added while they lie within 1 K.
     """
-    pairs = zip(pod.room.temperatures, pod.room.humidities, strict=True)
+    pairs = zip(pod.room.temperatures, pod.room.humidities, strict=bool(pod.room.humidities))
     dews = [loops.dew_point_c(*both) for pair in pairs if len(both := image.numbers(pair)) == 2]
     if not dews:
         return None
@@ -39,6 +39,8 @@ def floors(pod: Pod, dew: float | None, ahead_k: float) -> dict[str, Floor]:
 
     Without a dew point the supply keeps to its fixed floor, and nobody may ask for colder facility water than usual.
     """
+    if not pod.room.humidities:
+        return {}
     if dew is None:
         why = "dew point not known"
         return {
@@ -77,6 +79,8 @@ def derived(
         "pod.supply_temp_error": supply - setpoint_c if supply is not None and wanted else None,
         "pod.racks_energised": float(sum(rack.energised(image) for rack in pod.racks)),
     }
+    if not pod.room.humidities:
+        del numbers["pod.dew_point"], numbers["pod.dew_margin"]
     found = {point: reading(value, at) for point, value in numbers.items()}
     found.update((name, good(slots.value(name), at)) for name in slots.names)
     return found
@@ -162,9 +166,9 @@ def missing(pod: Pod, image: Image, trip: str) -> Iterable[str]:
         yield "emergency power off is pressed or not known"
     leaks = (*pod.protection.cdu_leak, *(point for rack in pod.racks for point in rack.leak))
     yield from (f"{point} is wet or not known" for point in leaks if image.flag(point, otherwise=True))
-    if not image.flag(pod.tcs.level_ok, otherwise=False):
+    if pod.tcs.level_ok and not image.flag(pod.tcs.level_ok, otherwise=False):
         yield "reservoir level is low or not known"
-    if not image.usable(pod.tcs.suction_pressure):
+    if pod.tcs.suction_pressure and not image.usable(pod.tcs.suction_pressure):
         yield f"{pod.tcs.suction_pressure} is not known"
     if not any(image.usable(f"{pump}.running") for pump in pod.tcs.pumps):
         yield "no TCS pump answers"
@@ -196,7 +200,7 @@ def loop_ready(pod: Pod, image: Image, standing: Iterable[Alarm]) -> bool:
         and error is not None
         and error <= times.ready_band_k
         and margin is not None
-        and margin >= times.ready_dew_k
+        and not margin < times.ready_dew_k
         and not any(alarm.row.priority == "critical" and (alarm.active or alarm.latched) for alarm in standing)
     )
 

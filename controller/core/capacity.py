@@ -17,6 +17,7 @@ from controller.core.points import Kind, record
 SECONDS_MAX = 3600.0  # no trip is foreseen beyond this
 FILM_EXPONENT = -0.6  # of a cold plate's film resistance over its flow: constant plus power law
 FLOW_LEAST = 1e-3  # of a rack's design flow, so that a model can divide by it
+CHILLER = {"of": "fws.chillers"}
 SPEED_LEAST_PCT = 20.0  # under this a pump's speed tells nothing of what it could give
 
 
@@ -49,18 +50,18 @@ class Cooling:
     chip_trip_c: float
     supply_over_k: float
     coolant_l: float
-    water_lpm: float
-    water_kj_per_k: float
-    water_limit_c: float
-    chiller_rated_water_c: float
-    chiller_rated_ambient_c: float
-    chiller_water_pct_per_k: float
-    chiller_ambient_pct_per_k: float
-    chiller_start_s: float
-    dry_cooler_kw_per_k: float
-    dry_cooler_share_pct: float
-    reserve_kw: float
-    repair_s: float
+    water_lpm: float = field(metadata=CHILLER)
+    water_kj_per_k: float = field(metadata=CHILLER)
+    water_limit_c: float = field(metadata=CHILLER)
+    chiller_rated_water_c: float = field(metadata=CHILLER)
+    chiller_rated_ambient_c: float = field(metadata=CHILLER)
+    chiller_water_pct_per_k: float = field(metadata=CHILLER)
+    chiller_ambient_pct_per_k: float = field(metadata=CHILLER)
+    chiller_start_s: float = field(metadata=CHILLER)
+    dry_cooler_kw_per_k: float = field(metadata=CHILLER)
+    dry_cooler_share_pct: float = field(metadata=CHILLER)
+    reserve_kw: float = field(metadata=CHILLER)
+    repair_s: float = field(metadata=CHILLER)
     answer_s: float
     follow_pct_per_s: float
     release_hold_s: float
@@ -85,19 +86,23 @@ def possible_flow_lpm(flow_lpm: float | None, speeds_pct: Sequence[float], most_
 
 @dataclass(frozen=True, slots=True)
 class RackModel:
-    """One rack's chips over its coolant. ``liquid_kw`` is what goes into the coolant at the rack's rated power."""
+    """One rack's chips over its coolant (``coolant_kj`` for each litre and kelvin).
+
+    ``liquid_kw`` is what goes into the coolant at the rack's rated power.
+    """
 
     cooling: Cooling
     rated_kw: float
     liquid_kw: float
     design_lpm: float
+    coolant_kj: float
 
     def rise_k(self, flow_lpm: float) -> float:
         """Return how far chips stand over the supply at rated power and this flow, once steady."""
         flow = max(flow_lpm, FLOW_LEAST * self.design_lpm)
         film = self.cooling.chip_film_pct / 100
         share: float = 1 - film + film * (flow / self.design_lpm) ** FILM_EXPONENT
-        return self.liquid_kw / coolant_kw(flow, 1.0) + self.cooling.chip_rise_k * share
+        return self.liquid_kw / coolant_kw(flow, 1.0, self.coolant_kj) + self.cooling.chip_rise_k * share
 
     def permit_kw(self, flow_lpm: float, supply_c: float) -> float:
         """Return the power at which chips stay at their limit; never more than rated."""
@@ -141,11 +146,11 @@ class ChipEstimate:
         return min(SECONDS_MAX, self.lag_s * math.log((self.steady_c - chip) / (self.steady_c - limit_c)))
 
 
-def loop_seconds(cooling: Cooling, supply_c: float, trip_c: float, heat_kw: float, taken_kw: float) -> float:
+def loop_seconds(kj_per_k: float, supply_c: float, trip_c: float, heat_kw: float, taken_kw: float) -> float:
     """Return when the loop as a whole reaches ``trip_c``, while ``heat_kw`` comes in and ``taken_kw`` is taken out."""
     if supply_c >= trip_c:
         return 0.0
-    warming = (heat_kw - taken_kw) / (coolant_kw(60.0, 1.0) * cooling.coolant_l)  # K/s: 60 L/min is 1 L/s
+    warming = (heat_kw - taken_kw) / kj_per_k
     return SECONDS_MAX if warming <= 0 else min(SECONDS_MAX, (trip_c - supply_c) / warming)
 
 
@@ -159,7 +164,7 @@ def exchanger_kw(
     """
     flow = max(flow_lpm, FLOW_LEAST * exchanger.coolant_lpm)
     per_k = exchanger.heat_kw(flow, 1.0, share, 0.0)  # for each kelvin between inlet and water
-    over_k = (supply_max_c - water_c) / (1 - min(per_k / coolant_kw(flow, 1.0), 0.999))
+    over_k = (supply_max_c - water_c) / (1 - min(per_k / coolant_kw(flow, 1.0, exchanger.coolant_kj), 0.999))
     return max(0.0, per_k * min(over_k, hot_max_c - water_c))
 
 

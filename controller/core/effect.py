@@ -71,7 +71,7 @@ class SupplyModel:
         """Return the supply temperature that the valve's feedback stands for."""
         share = share_pct(heat.position_pct, self.rangeability) / 100
         taken = self.exchanger.heat_kw(heat.flow_lpm, heat.return_c, share, heat.water_c)
-        return heat.return_c - taken / coolant_kw(heat.flow_lpm, 1.0) + self.offset_k
+        return heat.return_c - taken / coolant_kw(heat.flow_lpm, 1.0, self.exchanger.coolant_kj) + self.offset_k
 
     def learn(self, heat: Heat, now: float) -> None:
         """Take up a part of the present error, unless it is too large to be the model's own."""
@@ -130,5 +130,6 @@ class ValveWatch:
 
     def _measured(self, heat: Heat) -> float:
         """Return the share that the heat which really leaves stands for."""
-        taken = coolant_kw(heat.flow_lpm, heat.return_c - heat.supply_c)
-        return self.model.exchanger.share_for(taken, heat.flow_lpm, heat.return_c, heat.water_c)
+        exchanger = self.model.exchanger
+        taken = coolant_kw(heat.flow_lpm, heat.return_c - heat.supply_c, exchanger.coolant_kj)
+        return exchanger.share_for(taken, heat.flow_lpm, heat.return_c, heat.water_c)

@@ -223,10 +223,10 @@ class Engine:
             maintain="maintain" in operations,
             release="release" in operations,
             energise="energise" in operations,
-            loop_filled=suction is not None and suction >= times.fill_pressure_kpa,
+            loop_filled=not pod.tcs.suction_pressure or (suction is not None and suction >= times.fill_pressure_kpa),
             flow_proven=flow is not None and flow >= times.flow_prove_pct / 100 * pod.tcs.flow_design_lpm,
             pumps_failed=all(pump.state is RunState.FAILED for pump in self.pumps),
-            primary_proven=self.water.step(self.primary.proven, now),
+            primary_proven=self.water.step(self.primary.proven(image), now),
             ready=self.ready.step(assess.loop_ready(pod, image, self.alarms.standing), now),
             racks_pending=len(pending(pod.racks, image, blocked)),
             trip=self.interlocks.tripped(),
@@ -308,7 +308,7 @@ class Engine:
             bool(asks.pumps_full) or posture.pumps == "full" or turning < count or short < URGENT_FLOW_PCT
         )
         yield from loops.pump_demands(self.pumps, speed, urgent=urgent)
-        yield from (Demand(rack.valve_cmd_id, VALVE_OPEN_PCT, "open") for rack in self.pod.racks)
+        yield from (Demand(rack.valve_cmd_id, VALVE_OPEN_PCT, "open") for rack in self.pod.racks if rack.valve)
 
     def _pump_count(self, posture: Posture, needed_lpm: float, now: float) -> int:
         """Return how many TCS pumps are to run together."""
@@ -329,7 +329,8 @@ class Engine:
         may_stop = now >= self.no_stop_until or self.modes.state not in modes.LIVE
         yield from self.primary.step(wish, image, slots, may_stop=may_stop, may_rotate=normal)
         if wish in ("run", "drain"):
-            water_c, setpoint_c = slots.value("pod.fws_supply_temp_sp"), slots.value("pod.supply_temp_sp")
+            setpoint_c = slots.value("pod.supply_temp_sp")
+            water_c = slots.value("pod.fws_supply_temp_sp", self.pod.fws.supply_temp_sp_c)
             valve = self.pod.tcs.valve
             position = image.number(f"{valve}.position", otherwise=None)
             wanted_lpm = self.flow_loop.need.value or self.pod.tcs.flow_min_lpm
@@ -357,7 +358,7 @@ class Engine:
                 why = self.interlocks.why_rack(rack.name)
                 yield from off_demands([rack], why)
                 waited = since is not None and now - since >= self.pod.protection.rack_off_before_valve_s
-                if rack.name in isolated and waited:
+                if rack.valve and rack.name in isolated and waited:
                     yield Demand(rack.valve_cmd_id, 0.0, f"{why}, rack is off")
 
     def _permits(self, image: Image) -> Permits:

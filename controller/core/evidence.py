@@ -70,12 +70,14 @@ class Evidence:
     Attributes:
         branches: by power unit.
         loop: what is known of the loop's resistance.
+        isolated: racks whose water is shut off or being so; to be set before each step.
     """
 
     def __init__(self, pod: Pod) -> None:
         limits = pod.protection
         self.pod = pod
         self.loop = LoopWatch(pod.tcs)
+        self.isolated = 0
         self.level = LevelWatch(limits.level_loss_s)
         self.air = Slope(AIR_WINDOW_S)
         self.branches = {
@@ -143,6 +145,7 @@ class Evidence:
         falling = self.fall.sure > limits.level_fall_pct_per_s
         suspect = self.fall.quick > limits.level_fall_pct_per_s
         losing = falling or self.fall.lost > limits.level_loss_pct
+        even = 2 * self.isolated < len(self.pod.racks) - 1  # most of a rack's neighbours are still a yardstick
         wet_cdu, wet = image.follows(self._wet_cdu), image.follows(self._wet_racks)
         found = {
             "level_falling": falling,
@@ -153,7 +156,7 @@ class Evidence:
             _, wet_row, leak, leak_sure, burst = rows
             found[wet_row] = found[leak] = is_wet
             found[leak_sure] = is_wet and losing
-            share = (image.number(f"{rack.name}.flow_share", otherwise=100.0) or 0.0) if suspect else 0.0
+            share = (image.number(f"{rack.name}.flow_share", otherwise=100.0) or 0.0) if suspect and even else 0.0
             found[burst] = suspect and (is_wet or share > limits.burst_flow_pct)
         return found
 
@@ -200,7 +203,7 @@ class Evidence:
             "flow_low": short and (ratio or 0.0) < limits.flow_full_pct,
             "cooling_lost": short and (ratio or 0.0) < limits.flow_cap_pct,
             "flow_lost": short and (ratio or 0.0) < limits.flow_lost_pct,
-            "strainer_clogged": 100 * self.loop.known > limits.resistance_high_pct,
+            "strainer_clogged": not self.isolated and 100 * self.loop.known > limits.resistance_high_pct,
         }
         return found | self._idle(image, pumps)
 

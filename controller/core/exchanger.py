@@ -13,14 +13,16 @@ from controller.core.blocks import clamp
 
 COOLANT_KJ = 1.017 * 3.95  # per L and K, 25 % propylene glycol at 35 degrees: Airedale DeltaChill manual p.53
 WATER_KJ = 0.998 * 4.18  # per L and K
+AIR_KJ = 1.184 * 1.005 / 1000  # per L and K, dry air of 25 degrees at sea level
+COOLANTS = {"pg25": COOLANT_KJ, "water": WATER_KJ, "air": AIR_KJ}
 FILM_SHARE, PLATE_SHARE, FILM_EXPONENT = 0.45, 0.10, -0.7
 EVEN_RATIO = 0.9999
 ROUNDS = 18  # bisections: the valve's flow to 1 part in 260,000
 
 
-def coolant_kw(flow_lpm: float, difference_k: float) -> float:
-    """Return the heat that coolant carries."""
-    return flow_lpm / 60 * COOLANT_KJ * difference_k
+def coolant_kw(flow_lpm: float, difference_k: float, kj_per_l: float) -> float:
+    """Return the heat that coolant carries, by its heat capacity for each litre and kelvin."""
+    return flow_lpm / 60 * kj_per_l * difference_k
 
 
 def opening_pct(share_pct: float, rangeability: float) -> float:
@@ -44,11 +46,13 @@ class Exchanger:
     Attributes:
         ua_kw_per_k: conductance at both design flows.
         coolant_lpm, water_lpm: design flows of the two sides; ``water_lpm`` is what the open valve passes.
+        coolant_kj: heat capacity of the coolant for each litre and kelvin.
     """
 
     ua_kw_per_k: float
     coolant_lpm: float
     water_lpm: float
+    coolant_kj: float
 
     def heat_kw(self, flow_lpm: float, hot_c: float, share: float, cold_c: float) -> float:
         """Return the heat taken from ``flow_lpm`` of coolant of ``hot_c`` by ``share`` (0 to 1) of the design water."""
@@ -57,7 +61,7 @@ class Exchanger:
     def _coolant(self, flow_lpm: float) -> tuple[float, float]:
         """Return the coolant's heat capacity flow in kW/K, and the resistance of its film as a multiple of design."""
         film: float = (flow_lpm / self.coolant_lpm) ** FILM_EXPONENT if flow_lpm > 0 else 0.0
-        return flow_lpm / 60 * COOLANT_KJ, film
+        return flow_lpm / 60 * self.coolant_kj, film
 
     def _taken_kw(self, hot: float, film: float, share: float, between_k: float) -> float:
         """Return the heat in kW that the coolant gives to ``share`` of the design water."""

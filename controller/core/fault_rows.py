@@ -7,6 +7,7 @@ Limits of a site are in the enclosure file; delays that follow from how fast a l
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from controller.core.alarm_load import Priority
@@ -16,6 +17,9 @@ from controller.core.power import Rack, branches_of
 from controller.core.protection import Protection
 
 DEVICE = "protection"  # pseudo-device: one flag for each row, on while it acts
+LEVEL, SUCTION, DISCHARGE = ("protection.level",), ("tcs.suction_pressure",), ("protection.discharge_pressure",)
+DEW, AIR, WATER = ("room.humidities",), ("room.temperatures",), ("protection.fws_flow",)
+BATTERY, SWITCH = ("protection.battery_soc",), ("tcs.level_ok",)
 WARN, LIMIT, TRIP = Tier.COMPENSATE, Tier.LIMIT, Tier.TRIP
 PRIORITIES: dict[Tier, Priority] = {WARN: "medium", LIMIT: "high", TRIP: "critical"}
 SHIFT_S = 8 * 3600.0  # longest bypass of a row that warns
@@ -24,19 +28,31 @@ HOUR_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What rows are about: TCS pumps and racks; a rack is put off when its flow was lost for ``rack_flow_lost_s``."""
+    """What rows are about: TCS pumps and racks; a rack is put off when its flow was lost for ``rack_flow_lost_s``.
+
+    ``roles`` (table.key) are those that something in the enclosure plays.
+    """
 
     pumps: Sequence[str]
     racks: Sequence[Rack]
     rack_flow_lost_s: float
+    roles: AbstractSet[str]
 
 
 def does(*actions: What | Action) -> tuple[Action, ...]:
     return tuple(action if isinstance(action, Action) else Action(action) for action in actions)
 
 
-def fault_rows(limits: Protection, parts: Parts) -> list[Row]:
-    """Return every row of a pod; of those that may begin in one scan the cause comes before what it causes."""
+def fault_rows(limits: Protection, parts: Parts, *, absent: bool = False) -> list[Row]:
+    """Return every row of a pod; of those that may begin in one scan the cause comes before what it causes.
+
+    Args:
+        absent: return instead those that this enclosure does without.
+    """
+    return [row for row in _all_rows(limits, parts) if (parts.roles >= {*row.needs}) is not absent]
+
+
+def _all_rows(limits: Protection, parts: Parts) -> list[Row]:
     return [
         Row(
             "epo", "emergency power off", 0.0, trip=True, fault="EPO", actions=does("all_off"), group="power",
@@ -60,17 +76,17 @@ def _leak_rows(limits: Protection, parts: Parts) -> Iterable[Row]:
         "level_falling", "level falls as fast as by a burst", 0.0, trip=False, fault="LEAK_MAJOR", tier=LIMIT,
         actions=does("hold_on"), clear_s=10.0, group=group,
         consequence="The loop runs dry in a minute or two; a wet rack is isolated at once, a wet CDU trips the pod.",
-        remedy="Find the burst. If no detector shows it: take load off and close what leaks by hand.",
+        remedy="Find the burst. If no detector shows it: take load off and close what leaks by hand.", needs=LEVEL,
     )  # fmt: skip
     yield Row(
         "leak_major", "burst at the CDU", 1.0, trip=True, fault="LEAK_MAJOR",
         actions=does("hold_on", "racks_off", "pumps_off"), group=group,
         consequence="All racks are off; pumps stop when their heat is out, for pumping feeds the leak.",
-        remedy="Close the loop at the CDU, repair, fill; then order mode reset.",
+        remedy="Close the loop at the CDU, repair, fill; then order mode reset.", needs=("protection.cdu_leak", *LEVEL),
     )  # fmt: skip
     yield Row(
         "leak_blind", "a leak detector can't see", 10.0, trip=False, fault="LEAK_SENSOR_FAULT", tier=WARN,
-        actions=does("warn"), bypass_max_s=SHIFT_S, group=group,
+        actions=does("warn"), bypass_max_s=SHIFT_S, group=group, needs=("leak_detector",),
     )  # fmt: skip
     off = does("rack_off", "isolate")
     for rack in parts.racks:
@@ -78,18 +94,19 @@ def _leak_rows(limits: Protection, parts: Parts) -> Iterable[Row]:
         yield Row(
             f"wet_{name}", f"wet detector at {name}", limits.rack_leak_wet_s, trip=False, fault="LEAK_SUSPECT",
             tier=WARN, actions=does("warn"), clear_s=600.0, bypass_max_s=HOUR_S, rack=name, group=group,
+            needs=(f"{name}.leak",),
         )  # fmt: skip
         yield Row(
             f"leak_sure_{name}", f"leak in {name}, seen twice", 0.6, trip=True, fault="LEAK_CONFIRMED",
-            actions=off, rack=name, group=group,
+            actions=off, rack=name, group=group, needs=(f"{name}.leak", *LEVEL),
         )  # fmt: skip
         yield Row(
             f"burst_{name}", f"burst in {name}", 0.2, trip=True, fault="LEAK_MAJOR", actions=off, rack=name,
-            group=group,
+            group=group, needs=LEVEL,
         )  # fmt: skip
         yield Row(
             f"leak_{name}", f"leak in {name}", limits.rack_leak_confirm_s, trip=True, fault="LEAK_CONFIRMED",
-            actions=off, bypass_max_s=HOUR_S, rack=name, group=group,
+            actions=off, bypass_max_s=HOUR_S, rack=name, group=group, needs=(f"{name}.leak",),
         )  # fmt: skip
         asked = f"isolation of {name} asked for"
         yield Row(
@@ -117,28 +134,29 @@ def _reservoir_rows(limits: Protection) -> Iterable[Row]:
         "level_low", "reservoir level low", 5.0, trip=False, fault=fault, tier=LIMIT, actions=does("hold_on"),
         clear_s=5.0, group=group,
         consequence="No rack is energised; with less still, racks go off and then the pumps.",
-        remedy="Look for a leak; fill the reservoir.",
+        remedy="Look for a leak; fill the reservoir.", needs=SWITCH,
     )  # fmt: skip
     yield Row(
         "level_out", "reservoir nearly empty", 5.0, trip=True, fault=fault, actions=does("racks_off"), group=group,
         consequence="All racks are off before the pumps draw air.",
-        remedy="Find the leak, repair, fill; then order mode reset.",
+        remedy="Find the leak, repair, fill; then order mode reset.", needs=LEVEL + SWITCH,
     )  # fmt: skip
     yield Row(
         "level_dry", "reservoir empty", 2.0, trip=True, fault=fault, actions=does("racks_off", "pumps_off"),
         group=group, consequence="Pumps stop once all racks are known to be off: they would run dry.",
-        remedy="Find the leak, repair, fill; then order mode reset.",
+        remedy="Find the leak, repair, fill; then order mode reset.", needs=LEVEL + SWITCH,
     )  # fmt: skip
     yield Row(
         "suction_pressure_low", "suction pressure low", limits.suction_low_s, trip=False, fault=fault, tier=WARN,
         actions=does("warn"), clear_s=5.0, bypass_max_s=SHIFT_S, group=group,
         consequence="With less the pumps cavitate.", remedy="Fill the loop to its pressure; look for a slow leak.",
+        needs=SUCTION,
     )  # fmt: skip
     yield Row(
         "suction_pressure_lost", "suction pressure too low for the pumps", limits.suction_least_s, trip=False,
         fault=fault, tier=LIMIT, actions=does("pumps_eased", Action("cap", limits.suction_least_to_pct)), clear_s=10.0,
         group=group, consequence="IT power is capped, and pumps run no faster than it needs: they draw air.",
-        remedy="Fill the loop; bleed the pumps.",
+        remedy="Fill the loop; bleed the pumps.", needs=SUCTION,
     )  # fmt: skip
     for name, cause, tier, actions in (
         ("discharge_pressure_eased", "discharge pressure above its limit", WARN, does("pumps_eased")),
@@ -147,7 +165,7 @@ def _reservoir_rows(limits: Protection) -> Iterable[Row]:
         yield Row(
             name, cause, limits.discharge_s, trip=False, fault="PRESS_HIGH", tier=tier, actions=actions, clear_s=10.0,
             group="cooling", consequence="Pumps run no faster than the need asks.",
-            remedy="Look for a shut valve; compare with the gauge at the CDU.",
+            remedy="Look for a shut valve; compare with the gauge at the CDU.", needs=DISCHARGE,
         )  # fmt: skip
 
 
@@ -208,7 +226,7 @@ def _flow_rows(limits: Protection, parts: Parts) -> Iterable[Row]:
     for rack in parts.racks:
         yield Row(
             f"flow_{rack.name}", f"no flow in {rack.name}", parts.rack_flow_lost_s, trip=True, rack=rack.name,
-            fault=fault, actions=does("rack_off"), group=f"rack {rack.name}",
+            fault=fault, actions=does("rack_off"), group=f"rack {rack.name}", needs=(f"{rack.name}.flow",),
         )  # fmt: skip
 
 
@@ -241,29 +259,29 @@ def _temperature_rows(limits: Protection) -> Iterable[Row]:
         "dew_close", "TCS supply at the dew point", limits.dew_shut_s, trip=False, fault="TS_LOW", tier=LIMIT,
         actions=does("valve_shut", "hold_on"), clear_s=10.0, bypass_max_s=HOUR_S, group="dew",
         consequence="Facility water by-passes the exchanger; no rack is energised.",
-        remedy="Keep doors shut; dry the room; check the humidity sensors.",
+        remedy="Keep doors shut; dry the room; check the humidity sensors.", needs=DEW,
     )  # fmt: skip
     yield Row(
         "dew_wet", "TCS supply below the dew point", 300.0, trip=True, fault="TS_LOW",
         actions=does("valve_shut", "stop"), bypass_max_s=HOUR_S, group="dew",
         consequence="Water condenses on hoses and cold plates: the pod is shut down.",
-        remedy="Dry the room and what is wet; then order mode reset.",
+        remedy="Dry the room and what is wet; then order mode reset.", needs=DEW,
     )  # fmt: skip
     yield Row(
         "air_warm", "room air warm", 60.0, trip=False, fault="AIR_HIGH", tier=WARN, actions=does("warn"), clear_s=60.0,
         bypass_max_s=SHIFT_S, group="air", consequence="What is cooled by air gets warm.",
-        remedy="Check the fans and the water of the rear doors.",
+        remedy="Check the fans and the water of the rear doors.", needs=AIR,
     )  # fmt: skip
     yield Row(
         "air_high", "room air too warm", limits.air_cap_s, trip=False, fault="AIR_HIGH", tier=LIMIT,
         actions=does(Action("cap", limits.air_cap_to_pct), "shed"), clear_s=60.0, group="air",
         consequence="IT power is capped and racks go off by tier.",
-        remedy="Check the fans and the water of the rear doors.",
+        remedy="Check the fans and the water of the rear doors.", needs=AIR,
     )  # fmt: skip
     yield Row(
         "air_hot", "room air too hot", limits.air_trip_s, trip=True, fault="AIR_HIGH", actions=does("racks_off"),
         group="air", consequence="All racks are off.",
-        remedy="Restore the fans of the rear doors; then order mode reset.",
+        remedy="Restore the fans of the rear doors; then order mode reset.", needs=AIR,
     )  # fmt: skip
 
 
@@ -273,16 +291,17 @@ def _water_rows(limits: Protection) -> Iterable[Row]:
         "facility_water_lost", "no facility water", limits.fws_flow_lost_s, trip=False, fault=fault, tier=WARN,
         actions=does("partner", "flow_high"), clear_s=10.0, group=group,
         consequence="The loop warms up by a third of a kelvin each second at full load.",
-        remedy="Check facility pumps and valves.",
+        remedy="Check facility pumps and valves.", needs=WATER,
     )  # fmt: skip
     yield Row(
         "facility_water_gone", "facility water does not come back", limits.fws_flow_cap_s, trip=False, fault=fault,
         tier=LIMIT, actions=does("flow_high", Action("cap", limits.fws_flow_cap_to_pct)), clear_s=10.0, group=group,
         consequence="IT power is capped; too warm a supply trips the pod.", remedy="Check facility pumps and valves.",
+        needs=WATER,
     )  # fmt: skip
     yield Row(
         "chiller_lost", "a chiller is lost", 1.0, trip=False, fault="CHILLER_FAIL", tier=LIMIT,
-        actions=does("partner", "permit"), group=group,
+        actions=does("partner", "permit"), group=group, needs=("fws.chillers",),
     )  # fmt: skip
     yield Row(
         "valve_stuck", "the exchanger's valve does not do what it is told", 1.0, trip=False, fault="VALVE_FAULT",
@@ -341,18 +360,18 @@ def _supply_rows(limits: Protection) -> Iterable[Row]:
     yield Row(
         "battery_low", "battery low", 5.0, trip=False, fault=fault, tier=WARN, actions=does("warn"), clear_s=60.0,
         group=group, consequence="Less time left without mains; further down IT power is capped.",
-        remedy="Restore the mains, or start the generator.",
+        remedy="Restore the mains, or start the generator.", needs=BATTERY,
     )  # fmt: skip
     yield Row(
         "battery_reserve", "battery near its reserve", 5.0, trip=False, fault=fault, tier=LIMIT,
         actions=does(Action("cap", limits.battery_cap_to_pct), "shed"), clear_s=60.0, group=group,
         consequence="IT power is capped and racks go off by tier, to keep the pumps running.",
-        remedy="Restore the mains, or start the generator.",
+        remedy="Restore the mains, or start the generator.", needs=BATTERY,
     )  # fmt: skip
     yield Row(
         "battery_end", "battery at its reserve", 5.0, trip=True, fault=fault, actions=does("stop"), group=group,
         consequence="The pod is shut down in order while the pumps can still run.",
-        remedy="Restore the mains; then order mode reset.",
+        remedy="Restore the mains; then order mode reset.", needs=BATTERY,
     )  # fmt: skip
     yield Row(
         "bms_lost", "no link to the site", 30.0, trip=False, fault="BMS_LOST", tier=WARN, actions=does("warn"),

@@ -7,6 +7,7 @@ from itertools import islice
 from statistics import median
 from typing import NamedTuple
 
+from controller.core import loops
 from controller.core.capacity import (
     ChipEstimate,
     Cold,
@@ -16,7 +17,7 @@ from controller.core.capacity import (
     possible_flow_lpm,
     reserve_kw,
 )
-from controller.core.exchanger import Exchanger, coolant_kw
+from controller.core.exchanger import coolant_kw
 from controller.core.image import Fact, Image
 from controller.core.permit import Limit
 from controller.core.pod import Pod
@@ -61,6 +62,7 @@ class Headroom:
         chips: estimate of each rack's hottest chips, by rack.
         numbers: figures to publish, by point; None where they are not known.
         wrong_meters: racks whose flow meter the others contradict.
+        metered: racks that have one.
     """
 
     def __init__(self, pod: Pod) -> None:
@@ -70,12 +72,16 @@ class Headroom:
         self._rated = sum(rack.rated_kw for rack in pod.racks)
         self._models = {
             rack.name: RackModel(
-                cooling, rack.rated_kw, liquid * rack.rated_kw, tcs.flow_design_lpm * rack.rated_kw / self._rated
+                cooling,
+                rack.rated_kw,
+                liquid * rack.rated_kw,
+                tcs.flow_design_lpm * rack.rated_kw / self._rated,
+                tcs.coolant_kj,
             )
             for rack in pod.racks
         }
-        self._whole = RackModel(cooling, self._rated, liquid * self._rated, tcs.flow_design_lpm)
-        self._exchanger = Exchanger(tcs.exchanger_kw_per_k, tcs.flow_design_lpm, tcs.exchanger_water_lpm)
+        self._whole = RackModel(cooling, self._rated, liquid * self._rated, tcs.flow_design_lpm, tcs.coolant_kj)
+        self._exchanger = loops.exchanger_of(tcs)
         self.chips = {name: ChipEstimate(model) for name, model in self._models.items()}
         self.numbers: dict[str, float | None] = {}
         self.wrong_meters: set[str] = set()
@@ -84,6 +90,7 @@ class Headroom:
         self._ids = {name: points_of(name, RackIds) for name in self._models}
         self._measured = Fact(self._measure, tuple(point for rack in pod.racks for point in rack.flow))
         self._shares: dict[str, float] | None = None
+        self.metered = [rack.name for rack in pod.racks if rack.flow]
 
     def step(
         self,
@@ -134,7 +141,8 @@ class Headroom:
                 shares[lowest] += gap / design
         if shares != self._shares:
             self._shares = shares
-            for name, ids in self._ids.items():
+            for name in self.metered:
+                ids = self._ids[name]
                 others = [share for other, share in shares.items() if other != name]
                 middle = median(others) if others else 0.0
                 known = name in shares and middle > 0
@@ -175,9 +183,10 @@ class Headroom:
         self._at = now
         seconds = [s for ids in self._ids.values() if (s := self.numbers[ids.seconds_to_trip]) is not None]
         if self._heat_kw is not None and None not in (seen.supply_c, seen.return_c, seen.flow_lpm):
-            taken = coolant_kw(seen.flow_lpm or 0.0, (seen.return_c or 0.0) - seen.supply)
+            kj = self.pod.tcs.coolant_kj
+            taken = coolant_kw(seen.flow_lpm or 0.0, (seen.return_c or 0.0) - seen.supply, kj)
             trip_c = self.pod.protection.supply_temp_trip_c
-            seconds.append(loop_seconds(self.pod.cooling, seen.supply, trip_c, self._heat_kw, taken))
+            seconds.append(loop_seconds(kj * self.pod.cooling.coolant_l, seen.supply, trip_c, self._heat_kw, taken))
         self.numbers["pod.seconds_to_trip"] = min(seconds, default=None)
 
     def _by_flow(self, possible: float | None, flows: Mapping[str, float], seen: Seen) -> Iterator[Limit]:

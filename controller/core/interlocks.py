@@ -62,6 +62,7 @@ class Row:
         group: rows of one group may have one cause; the first to act is kept apart.
         consequence, remedy: of the row's alarm: what happens, and what the operator does; empty where another alarm
             tells it already.
+        needs: roles (table.key) without which an enclosure does without this row.
     """
 
     id: str
@@ -79,6 +80,7 @@ class Row:
     group: str = ""
     consequence: str = ""
     remedy: str = ""
+    needs: tuple[str, ...] = ()
 
     def does(self, what: What) -> bool:
         return any(action.what == what for action in self.actions)

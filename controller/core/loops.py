@@ -6,14 +6,19 @@ import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from controller.core.blocks import PeakHold, Play, clamp
-from controller.core.exchanger import Exchanger, coolant_kw, opening_pct, share_pct
+from controller.core.exchanger import COOLANTS, Exchanger, coolant_kw, opening_pct, share_pct
 from controller.core.points import Kind, record
 from controller.core.sequences import Demand, RunSequence
 
 NUMBER, FLAG = Kind.NUMBER, Kind.FLAG
-FLOW_TRIM_PCT_PER_LPM_S = 0.0033  # trim of the pump speed: 0.2 % for each L/s of error and second
+# Figures of equipment that an enclosure may do without are given where it has it, and are NaN where it has not.
+CHILLER, WATER_PUMP, DOOR = {"of": "fws.chillers"}, {"of": "fws.pumps"}, {"of": "room.door_valves"}
+DEW = {"of": "room.humidities"}
+FLOW_TRIM_PCT_PER_LPM_S = 0.0033  # trim of the pump speed: 0.2 % for each L/s of error and second,
+FLOW_TRIM_LPM = 1300.0  # in a loop of this design flow; in a smaller one each L/s is a larger part
 FLOW_TRIM_PCT = 15.0
 NEAR_PCT = 2.0  # pumps this near to the speed asked of them follow it
 DESIGN_PUMPS_NONE_PCT = 100.0
@@ -25,21 +30,25 @@ FORESEEN_SHARE = 0.35  # of the exchanger's inlet temperature as foreseen, the r
 
 @dataclass(frozen=True, slots=True)
 class Tcs:
-    """Technology cooling loop: who plays which part, design figures and tuning. Metadata says what a name refers to."""
+    """Technology cooling loop: who plays which part, design figures and tuning. Metadata says what a name refers to.
 
+    What it moves is its ``coolant``: a liquid by pumps through a plate heat exchanger, or air by fans through a coil.
+    """
+
+    coolant: Literal["pg25", "water", "air"]
     pumps: tuple[str, ...] = field(metadata={"class": "pump"})
     valve: str = field(metadata={"class": "valve"})
     supply_temps: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     return_temps: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     flow: str = field(metadata={"kind": NUMBER, "unit": "L/min"})
-    suction_pressure: str = field(metadata={"kind": NUMBER, "unit": "kPa"})
-    level_ok: str = field(metadata={"kind": FLAG})
+    suction_pressure: str = field(metadata={"kind": NUMBER, "unit": "kPa", "optional": True})
+    level_ok: str = field(metadata={"kind": FLAG, "optional": True})
     supply_temp_sp_c: float
     supply_temp_low_c: float
     supply_temp_high_c: float
     setpoint_slew_k_per_min: float
-    dew_margin_k: float
-    dew_unknown_floor_c: float
+    dew_margin_k: float = field(metadata=DEW)
+    dew_unknown_floor_c: float = field(metadata=DEW)
     flow_design_lpm: float
     flow_min_lpm: float
     flow_max_lpm: float
@@ -68,31 +77,44 @@ class Tcs:
     valve_pct_per_s: float
     valve_rangeability: float
 
+    @property
+    def coolant_kj(self) -> float:
+        """Return the heat capacity of its coolant for each litre and kelvin."""
+        return COOLANTS[self.coolant]
+
+
+def exchanger_of(tcs: Tcs) -> Exchanger:
+    """Return the model of the loop's heat exchanger."""
+    return Exchanger(tcs.exchanger_kw_per_k, tcs.flow_design_lpm, tcs.exchanger_water_lpm, tcs.coolant_kj)
+
 
 @dataclass(frozen=True, slots=True)
 class Fws:
-    """Facility water side inside the pod: duty/standby pumps and the chillers."""
+    """Facility water side inside the pod: duty/standby pumps and the chillers; none where the water comes from outside.
+
+    ``supply_temp_sp_c`` is what the water is held to, by the chillers or by the building.
+    """
 
     pumps: tuple[str, ...] = field(metadata={"class": "pump"})
     chillers: tuple[str, ...] = field(metadata={"class": "chiller"})
     supply_temps: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     supply_temp_sp_c: float
-    supply_temp_low_c: float
-    supply_temp_high_c: float
-    pump_speed_pct: float
-    pump_speed_low_pct: float
-    chiller_capacity_kw: float
-    chiller_least_kw: float
-    stage_extra_kw: float
-    stage_up_pct: float
-    stage_up_s: float
-    stage_up_temp_k: float
-    stage_up_temp_s: float
-    stage_down_pct: float
-    stage_down_s: float
-    stage_low_s: float
-    chiller_min_on_s: float
-    chiller_min_off_s: float
+    supply_temp_low_c: float = field(metadata=CHILLER)
+    supply_temp_high_c: float = field(metadata=CHILLER)
+    pump_speed_pct: float = field(metadata=WATER_PUMP)
+    pump_speed_low_pct: float = field(metadata=WATER_PUMP)
+    chiller_capacity_kw: float = field(metadata=CHILLER)
+    chiller_least_kw: float = field(metadata=CHILLER)
+    stage_extra_kw: float = field(metadata=CHILLER)
+    stage_up_pct: float = field(metadata=CHILLER)
+    stage_up_s: float = field(metadata=CHILLER)
+    stage_up_temp_k: float = field(metadata=CHILLER)
+    stage_up_temp_s: float = field(metadata=CHILLER)
+    stage_down_pct: float = field(metadata=CHILLER)
+    stage_down_s: float = field(metadata=CHILLER)
+    stage_low_s: float = field(metadata=CHILLER)
+    chiller_min_on_s: float = field(metadata=CHILLER)
+    chiller_min_off_s: float = field(metadata=CHILLER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,13 +131,13 @@ class Room:
 
     temperatures: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "Cel"})
     humidities: tuple[str, ...] = field(metadata={"kind": NUMBER, "unit": "%"})
-    dew_lead_s: float
+    dew_lead_s: float = field(metadata=DEW)
     door_valves: tuple[str, ...] = field(metadata={"class": "valve"})
-    door_shut_margin_k: float
-    door_shut_air_c: float
-    door_open_margin_k: float
-    door_open_air_c: float
-    door_stroke_s: float
+    door_shut_margin_k: float = field(metadata=DOOR)
+    door_shut_air_c: float = field(metadata=DOOR)
+    door_open_margin_k: float = field(metadata=DOOR)
+    door_open_air_c: float = field(metadata=DOOR)
+    door_stroke_s: float = field(metadata=DOOR)
 
 
 def dew_point_c(temperature_c: float, humidity_pct: float) -> float:
@@ -182,7 +204,7 @@ class FlowLoop:
         if stands_pct is None or abs(stands_pct - asked) > NEAR_PCT:
             return asked
         inside = least_pct < feed_forward + self.trim_pct < 100.0
-        error = target - measured_lpm
+        error = (target - measured_lpm) * (FLOW_TRIM_LPM / self.tcs.flow_design_lpm)
         if inside or error * self.trim_pct < 0:
             self.trim_pct = clamp(
                 self.trim_pct + FLOW_TRIM_PCT_PER_LPM_S * error * passed, -FLOW_TRIM_PCT, FLOW_TRIM_PCT
@@ -252,7 +274,7 @@ class SupplyTempLoop:
 
     def __post_init__(self) -> None:
         tcs = self.tcs
-        self.exchanger = Exchanger(tcs.exchanger_kw_per_k, tcs.flow_design_lpm, tcs.exchanger_water_lpm)
+        self.exchanger = exchanger_of(tcs)
         self.transport = Transport(tcs.loop_volume_l, tcs.loop_lag_s)
 
     def step(
@@ -280,7 +302,7 @@ class SupplyTempLoop:
         if first and position_pct is not None:
             self._preset(position_pct, hot, water, flow, setpoint_c, error)
         trim = self.tcs.trim_k if seen.supply_c is None else TRIM_GAIN * error + self.trim_k
-        heat = coolant_kw(flow, hot - setpoint_c + trim)
+        heat = coolant_kw(flow, hot - setpoint_c + trim, self.tcs.coolant_kj)
         share = self.exchanger.share_for(heat, flow, hot, water)
         self.shut = share <= 0.0
         if seen.supply_c is None:
@@ -308,7 +330,7 @@ class SupplyTempLoop:
         """Return how warm the coolant comes to the exchanger: foreseen from power and flow, and as measured."""
         foreseen = None
         if seen.it_kw is not None and flow > 0:
-            rise = seen.it_kw * self.tcs.liquid_share_pct / 100 / coolant_kw(flow, 1.0)
+            rise = seen.it_kw * self.tcs.liquid_share_pct / 100 / coolant_kw(flow, 1.0, self.tcs.coolant_kj)
             start = setpoint_c if seen.supply_c is None else seen.supply_c
             foreseen = self.transport.step(start + rise, flow, passed)
         if foreseen is None or seen.return_c is None:
@@ -320,7 +342,7 @@ class SupplyTempLoop:
     ) -> None:
         """Set the trim so that the first output is where the valve stands, as far as the trim may go."""
         share = share_pct(position_pct, self.tcs.valve_rangeability) / 100
-        taken_k = self.exchanger.heat_kw(flow, hot, share, water) / coolant_kw(flow, 1.0)
+        taken_k = self.exchanger.heat_kw(flow, hot, share, water) / coolant_kw(flow, 1.0, self.tcs.coolant_kj)
         self.trim_k = clamp(taken_k - (hot - setpoint_c) - TRIM_GAIN * error, -self.tcs.trim_k, self.tcs.trim_k)
 
 

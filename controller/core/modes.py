@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from transitions.extensions.nesting import HierarchicalMachine, NestedState
@@ -66,8 +66,8 @@ class StartupTimes:
 
     image_max_s: float
     precheck_max_s: float
-    fill_pressure_kpa: float
-    fill_max_s: float
+    fill_pressure_kpa: float = field(metadata={"of": "tcs.suction_pressure"})
+    fill_max_s: float = field(metadata={"of": "tcs.suction_pressure"})
     pump_start_pct: float
     pump_start_hold_s: float
     pump_prove_s: float
@@ -77,7 +77,7 @@ class StartupTimes:
     primary_prove_max_s: float
     ready_flow_pct: float
     ready_band_k: float
-    ready_dew_k: float
+    ready_dew_k: float = field(metadata={"of": "room.humidities"})
     ready_hold_s: float
     ready_max_s: float
     energise_max_s: float

@@ -51,6 +51,6 @@ def permits(pod: Pod, image: Image, pumps: Sequence[RunSequence], spare: Abstrac
             why = racks.refusal or "this rack has tripped"
             forbidden.update(((outlet, True), why) for outlet in rack.outlets)
         off_since = racks.off_since.get(rack.name)
-        if off_since is None or image.at - off_since < pod.protection.rack_off_before_valve_s:
+        if rack.valve and (off_since is None or image.at - off_since < pod.protection.rack_off_before_valve_s):
             floors[rack.valve_cmd_id] = VALVE_OPEN_PCT
     return Permits(forbidden, floors)

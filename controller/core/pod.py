@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from typing import Any
 
 from controller.core import duty, loops, modes
 from controller.core.alarm_rows import LINK_CAUSES, Equipment, standard_rows
@@ -20,6 +21,7 @@ from controller.core.slots import Setpoint
 RESCUE_K_PER_S = 0.2  # rise of a temperature setpoint that the dew point has overtaken
 FLOW_SLEW_SHARE_PER_S = 0.01  # of the design flow
 SPEED_SLEW_PCT_PER_S = 1.0
+FLOW_BAND_SHARE = 2 / 1300  # of the design flow: a smaller change is not published
 SETPOINT_SEEN_K = 0.15  # registers of setpoints hold tenths
 MIN_MOVE_PCT = 0.3
 VALVE_MIN_MOVE_PCT = 0.7  # less than the supply probes' last digit would move it to and fro
@@ -27,6 +29,11 @@ PACE_S = 0.5
 PERMIT_NUMBERS = (("it_permit", "kW", 1.0), ("it_cap", "%", 0.5), ("seconds_to_trip", "s", 1.0))
 RACK_NUMBERS = (("chip_temp", "Cel", 0.5), ("flow_share", "%", 1.0))
 SPLIT_FLAGS = ("supply_temp_split", "return_temp_split", "fws_supply_temp_split", "it_power_split")
+FLOW_POINTS = ("flow_share", "flow_wrong")
+DERIVED_FROM = (
+    ("fws.chillers", "pod.fws_supply_temp_sp"), ("fws.pumps", "pod.fws_pump_speed_sp"),
+    ("room.humidities", "pod.dew_point"), ("room.humidities", "pod.dew_margin"),
+)  # fmt: skip
 RACK_FLAGS = ("limited", "shed", "flow_wrong")
 ALARM_NUMBERS = (
     ("alarms_standing", "{count}", 0.5),
@@ -115,15 +122,23 @@ class Pod:
     def rated_kw(self) -> float:
         return sum(rack.rated_kw for rack in self.racks)
 
+    @property
+    def roles(self) -> frozenset[str]:
+        """Return every role, as ``table.key``, that a point or a machine plays, and the classes of all devices."""
+        tables: dict[str, Any] = {name: getattr(self, name) for name in ("tcs", "fws", "room", "protection")}
+        tables |= {rack.name: rack for rack in self.racks}
+        played = {f"{n}.{key.name}" for n, of in tables.items() for key in fields(of) if getattr(of, key.name)}
+        return frozenset(played.union(self.device_class.values()))
+
 
 def pod_points(pod: Pod) -> dict[str, Point]:
     """Return the points that the scan itself derives, and those that bus workers tell about buses and devices."""
-    age = 5.0
+    age, flow = 5.0, FLOW_BAND_SHARE * pod.tcs.flow_design_lpm
     numbers = [
         ("supply_temp", "Cel", 0.05), ("return_temp", "Cel", 0.05), ("fws_supply_temp", "Cel", 0.05),
-        ("fws_supply_temp_sp", "Cel", 0.05), ("flow_min_sp", "L/min", 2.0), ("pump_speed_min_sp", "%", 0.5),
+        ("fws_supply_temp_sp", "Cel", 0.05), ("flow_min_sp", "L/min", flow), ("pump_speed_min_sp", "%", 0.5),
         ("fws_pump_speed_sp", "%", 0.5), ("racks_isolated", "{count}", 0.5),
-        ("flow", "L/min", 2.0), ("flow_needed", "L/min", 2.0), ("flow_ratio", "%", 0.5), ("it_power", "kW", 1.0),
+        ("flow", "L/min", flow), ("flow_needed", "L/min", flow), ("flow_ratio", "%", 0.5), ("it_power", "kW", 1.0),
         ("dew_point", "Cel", 0.1), ("dew_margin", "K", 0.1), ("supply_temp_sp", "Cel", 0.05),
         ("supply_temp_error", "K", 0.05), ("racks_energised", "{count}", 0.5), ("racks_off", "{count}", 0.5),
         ("pumps_running", "{count}", 0.5), ("locked_out", "{count}", 0.5),
@@ -161,7 +176,14 @@ def pod_points(pod: Pod) -> dict[str, Point]:
     for rack in pod.racks:
         points += [Point(unit, "branch_heat", Kind.NUMBER, "%", deadband=1.0) for unit in branches_of(rack)]
     points += _connection_points(pod)
-    return {point.id: point for point in points}
+    gone = absent(pod)
+    return {point.id: point for point in points if point.id not in gone}
+
+
+def absent(pod: Pod) -> set[str]:
+    """Return the derived points that nothing in this enclosure stands behind, and the empty name of what it has not."""
+    gone = {point for role, point in DERIVED_FROM if role not in pod.roles}
+    return {"", *gone, *(f"{rack.name}.{name}" for rack in pod.racks if not rack.flow for name in FLOW_POINTS)}
 
 
 def _connection_points(pod: Pod) -> list[Point]:
@@ -185,8 +207,10 @@ def _connection_points(pod: Pod) -> list[Point]:
     return points
 
 
-def interlock_rows(pod: Pod) -> list[Row]:
-    return fault_rows(pod.protection, Parts(pod.tcs.pumps, pod.racks, pod.cooling.rack_flow_lost_s))
+def interlock_rows(pod: Pod, *, absent: bool = False) -> list[Row]:
+    """Return every interlock row of this pod, or those it does without."""
+    parts = Parts(pod.tcs.pumps, pod.racks, pod.cooling.rack_flow_lost_s, pod.roles)
+    return fault_rows(pod.protection, parts, absent=absent)
 
 
 def judged(pod: Pod) -> tuple[str, ...]:
@@ -195,7 +219,7 @@ def judged(pod: Pod) -> tuple[str, ...]:
 
 
 def _valves(pod: Pod) -> tuple[str, ...]:
-    return (pod.tcs.valve, *(rack.valve for rack in pod.racks))
+    return (pod.tcs.valve, *(rack.valve for rack in pod.racks if rack.valve))
 
 
 def setpoint_rows(pod: Pod) -> list[Setpoint]:
@@ -204,7 +228,8 @@ def setpoint_rows(pod: Pod) -> list[Setpoint]:
     slew, flow_slew = tcs.setpoint_slew_k_per_min / 60, FLOW_SLEW_SHARE_PER_S * tcs.flow_design_lpm
     speed = SPEED_SLEW_PCT_PER_S
     shown = tuple(p for name in fws.chillers if pod.points[p := f"{name}.supply_temp_sp"].readable)
-    return [
+    gone = absent(pod)
+    rows = [
         Setpoint(
             "pod.supply_temp_sp", "Cel", tcs.supply_temp_sp_c, tcs.supply_temp_low_c, tcs.supply_temp_high_c,
             slew, max(slew, RESCUE_K_PER_S),
@@ -225,6 +250,7 @@ def setpoint_rows(pod: Pod) -> list[Setpoint]:
             "pod.fws_pump_speed_sp", "%", fws.pump_speed_pct, fws.pump_speed_low_pct, 100.0, speed, speed
         ),
     ]  # fmt: skip
+    return [row for row in rows if row.point not in gone]
 
 
 def alarm_rows(pod: Pod) -> list[AlarmRow]:
@@ -251,8 +277,7 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
             },
         )
     )
-    return [
-        *rows,
+    rows += [
         *fault_alarms(interlock_rows(pod)),
         *_authority_rows(),
         *_permit_rows(pod),
@@ -261,6 +286,8 @@ def alarm_rows(pod: Pod) -> list[AlarmRow]:
         *_hunting_rows(),
         *duty.alarm_rows(),
     ]
+    gone = absent(pod)
+    return [row for row in rows if row.point not in gone]
 
 
 def _sensor_rows(pod: Pod) -> Iterable[AlarmRow]:
@@ -380,6 +407,7 @@ def outputs(pod: Pod) -> Iterable[Output]:
         yield Output(point.id, point.low or 0.0, point.high or 0.0, safety=False)
     for rack in pod.racks:
         yield from (Output(outlet) for outlet in rack.outlets)
-        yield Output(f"{rack.valve}.position_cmd", 0.0, 100.0)
+        if rack.valve:
+            yield Output(rack.valve_cmd_id, 0.0, 100.0)
     for beat in pod.heartbeats:
         yield Output(beat.point, 0.0, beat.top, safety=False)

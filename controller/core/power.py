@@ -72,7 +72,7 @@ class Rack:
     outlets: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})
     power: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "kW"})
     currents: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "A"})
-    valve: str = field(metadata={"class": "valve"})
+    valve: str = field(metadata={"class": "valve", "optional": True})
     flow: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "L/min"})
     outlet_temps: tuple[str, ...] = field(metadata={"kind": Kind.NUMBER, "unit": "Cel"})
     leak: tuple[str, ...] = field(metadata={"kind": Kind.FLAG})

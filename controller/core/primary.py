@@ -40,14 +40,16 @@ class Primary:
         self._staging = ChillerStaging(fws)
         self._doors = DoorLoop(pod.room)
 
-    @property
-    def proven(self) -> bool:
-        """Whether water flows and a chiller runs."""
-        return self.water and any(chiller.proven for chiller in self.chillers)
+    def proven(self, image: Image) -> bool:
+        """Return whether water flows and a chiller runs, where the pod has any of its own."""
+        return self.water(image) and (not self.chillers or any(chiller.proven for chiller in self.chillers))
 
-    @property
-    def water(self) -> bool:
-        return any(pump.proven for pump in self.pumps)
+    def water(self, image: Image) -> bool:
+        """Return whether a pump runs; of water from outside, whether its meter shows flow."""
+        if self.pumps:
+            return any(pump.proven for pump in self.pumps)
+        limits = self._pod.protection
+        return min(image.numbers(limits.fws_flow), default=0.0) > limits.fws_flow_lost_lpm
 
     def adopt(self) -> None:
         """Take what runs as what is wanted."""
@@ -64,14 +66,16 @@ class Primary:
         now, on = image.at, wish in ("run", "drain")
         water_sp_c = slots.value("pod.fws_supply_temp_sp")
         water_c = image.number("pod.fws_supply_temp", otherwise=None)
-        able_pct = assess.chiller_pct(self._pod, image, water_sp_c if water_c is None else water_c)
-        it_kw = image.number("pod.it_power", otherwise=None)
-        count = self._staging.step(it_kw, water_c, water_sp_c, able_pct, now)
+        count = 0
+        if self.chillers:
+            able_pct = assess.chiller_pct(self._pod, image, water_sp_c if water_c is None else water_c)
+            it_kw = image.number("pod.it_power", otherwise=None)
+            count = self._staging.step(it_kw, water_c, water_sp_c, able_pct, now)
         wanted = self._wanted(wish, count, now, may_rotate=may_rotate)
         for machine in (*self.pumps, *self.chillers):
             run = machine.device in wanted
             # Without proven water no chiller starts, and none is stopped for it: a stop costs its minimum time off.
-            dry = on and not self.water and machine in self.chillers
+            dry = on and machine in self.chillers and not self.water(image)
             left = wish == "hold" or dry or not (run or may_stop)
             yield from machine.step(None if left else run, now)
         if on:

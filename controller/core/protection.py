@@ -10,13 +10,21 @@ FLAG = {"kind": Kind.FLAG}
 PERCENT = {"kind": Kind.NUMBER, "unit": "%"}
 KPA = {"kind": Kind.NUMBER, "unit": "kPa"}
 LPM = {"kind": Kind.NUMBER, "unit": "L/min"}
+# What a limit is of: where an enclosure has no such sensor the file has no such limit, and the limit is NaN.
+SUCTION, DISCHARGE, LEVEL, WATER, BATTERY, DEW, LEAK, RACK_VALVE = (
+    {"of": role}
+    for role in (
+        "tcs.suction_pressure", "protection.discharge_pressure", "protection.level", "protection.fws_flow",
+        "protection.battery_soc", "room.humidities", "racks.leak", "racks.valve",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
 class Protection:
     """Limits and delays of the interlocks. Every one is stated in the enclosure file; none has a default.
 
-    Lists of points may be empty where a pod has no such sensor: the rows that need it then never act.
+    Lists of points may be empty where a pod has no such sensor: the rows that need it are left out.
 
     Attributes:
         watched: flags that raise an alarm while on and stop nothing: smoke, a broken leak cable, an open door.
@@ -72,12 +80,12 @@ class Protection:
     return_temp_cap_c: float
     return_temp_trip_c: float
     return_temp_s: float
-    dew_shut_k: float
-    dew_shut_s: float
-    fws_flow_lost_lpm: float
-    fws_flow_lost_s: float
-    fws_flow_cap_s: float
-    fws_flow_cap_to_pct: float
+    dew_shut_k: float = field(metadata=DEW)
+    dew_shut_s: float = field(metadata=DEW)
+    fws_flow_lost_lpm: float = field(metadata=WATER)
+    fws_flow_lost_s: float = field(metadata=WATER)
+    fws_flow_cap_s: float = field(metadata=WATER)
+    fws_flow_cap_to_pct: float = field(metadata=WATER)
     air_warn_c: float
     air_cap_c: float
     air_cap_s: float
@@ -85,22 +93,22 @@ class Protection:
     air_trip_c: float
     air_trip_s: float
     air_lag_s: float
-    level_low_pct: float
-    level_out_pct: float
-    level_dry_pct: float
-    level_fall_pct_per_s: float
-    burst_flow_pct: float
-    level_loss_pct: float
-    level_loss_s: float
-    leak_pumps_off_s: float
-    suction_low_kpa: float
-    suction_low_s: float
-    suction_least_kpa: float
-    suction_least_s: float
-    suction_least_to_pct: float
-    discharge_ease_kpa: float
-    discharge_high_kpa: float
-    discharge_s: float
+    level_low_pct: float = field(metadata=LEVEL)
+    level_out_pct: float = field(metadata=LEVEL)
+    level_dry_pct: float = field(metadata=LEVEL)
+    level_fall_pct_per_s: float = field(metadata=LEVEL)
+    burst_flow_pct: float = field(metadata=LEVEL)
+    level_loss_pct: float = field(metadata=LEVEL)
+    level_loss_s: float = field(metadata=LEVEL)
+    leak_pumps_off_s: float = field(metadata=LEVEL)
+    suction_low_kpa: float = field(metadata=SUCTION)
+    suction_low_s: float = field(metadata=SUCTION)
+    suction_least_kpa: float = field(metadata=SUCTION)
+    suction_least_s: float = field(metadata=SUCTION)
+    suction_least_to_pct: float = field(metadata=SUCTION)
+    discharge_ease_kpa: float = field(metadata=DISCHARGE)
+    discharge_high_kpa: float = field(metadata=DISCHARGE)
+    discharge_s: float = field(metadata=DISCHARGE)
     branch_rated_a: float
     branch_time_s: float
     branch_warn_pct: float
@@ -109,14 +117,14 @@ class Protection:
     branch_heat_cap_pct: float
     branch_heat_shed_pct: float
     phase_imbalance_pct: float
-    battery_warn_pct: float
-    battery_cap_pct: float
-    battery_cap_to_pct: float
-    battery_stop_pct: float
+    battery_warn_pct: float = field(metadata=BATTERY)
+    battery_cap_pct: float = field(metadata=BATTERY)
+    battery_cap_to_pct: float = field(metadata=BATTERY)
+    battery_stop_pct: float = field(metadata=BATTERY)
     shed_step_s: float
     restore_step_s: float
     restores_per_h_max: int
-    rack_leak_wet_s: float
-    rack_leak_confirm_s: float
-    rack_off_before_valve_s: float
+    rack_leak_wet_s: float = field(metadata=LEAK)
+    rack_leak_confirm_s: float = field(metadata=LEAK)
+    rack_off_before_valve_s: float = field(metadata=RACK_VALVE)
     refresh_s: float

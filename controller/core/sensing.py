@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 from controller.core.blocks import Delay, LeakyDelay, Vote, Voted, clamp
 from controller.core.effect import FLOW_LEAST_LPM, Heat, Stroke, SupplyModel, ValveWatch
-from controller.core.exchanger import Exchanger
 from controller.core.image import Fact, Image, numbers_of
-from controller.core.loops import speed_for_flow_pct
+from controller.core.loops import exchanger_of, speed_for_flow_pct
 from controller.core.pod import Pod
 from controller.core.points import Reading, bad, good, points_of
 from controller.core.power import it_power_sources, sum_of
@@ -72,12 +71,11 @@ class Sensing:
             for role, points in self._points.items()
         }
         self._splits = {role: Delay(SPLIT_S, SPLIT_S) for role in ROLES}
-        exchanger = Exchanger(tcs.exchanger_kw_per_k, tcs.flow_design_lpm, tcs.exchanger_water_lpm)
-        self.watch = ValveWatch(SupplyModel(exchanger, tcs.valve_rangeability))
+        self.watch = ValveWatch(SupplyModel(exchanger_of(tcs), tcs.valve_rangeability))
         self._suspects = {role: [f"{point}_suspect" for point in points] for role, points in self._points.items()}
         self._valve = points_of(tcs.valve, ValveIds)
-        self._rack_valves = [points_of(rack.valve, ValveIds) for rack in pod.racks]
-        self._strokes = [Stroke() for _ in pod.racks]
+        self._rack_valves = [points_of(rack.valve, ValveIds) for rack in pod.racks if rack.valve]
+        self._strokes = [Stroke() for _ in self._rack_valves]
         self._standing = Fact(_standings, tuple(point for ids in self._rack_valves for point in ids[:2]))
         self._stands = Fact(_standings, self._valve[:2])
         self._metered = all(rack.flow for rack in pod.racks)

@@ -40,6 +40,7 @@ class Shield:
         Args:
             asked: rows of racks that somebody may have isolated in this scan.
         """
+        self.evidence.isolated = len(self.interlocks.racks_isolated())
         conditions = self.evidence.step(image, machines, mode) | dict.fromkeys(asked, True)
         self.interlocks.step(conditions, image.at, reset=reset)
         rows = self.interlocks.acting_rows

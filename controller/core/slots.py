@@ -196,9 +196,10 @@ class Slots:
         held = self._held.get(point)
         return held.seen() if held else None
 
-    def value(self, point: str) -> float:
-        """Return the value in force, in the setpoint's unit."""
-        return self._held[point].applied
+    def value(self, point: str, otherwise: float = math.nan) -> float:
+        """Return the value in force, in the setpoint's unit; ``otherwise`` where nobody may ask for another."""
+        held = self._held.get(point)
+        return held.applied if held else otherwise
 
     def beat(self, principal: str, now: float) -> None:
         """Note that ``principal`` is alive. One that has beaten once loses its slots when it falls silent."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from controller.config.plan import AGE_PERIODS, BusPlan, Plan, PointPlan
+from controller.config.plan import AGE_PERIODS, BusPlan, Plan, PointPlan, without
 from controller.config.problems import ConfigError, Problem
 from controller.core.pod import outputs
 from controller.fieldbus.planner import BIT_TABLES, Span, read_s
@@ -174,7 +174,7 @@ def page(taken: Admitted) -> str:
     spans, words = sum(len(one.spans) for one in taken.schedules), sum(one.words for one in taken.schedules)
     polls = sum(one.polls_per_s for one in taken.schedules)
     lines.append(f"{'all':<12}{'':<28}{len(devices):>8}{points:>7}{spans:>6}{words:>6}{polls:>8.1f}")
-    return "\n".join([*lines, "", *LEGEND, *taken.notes])
+    return "\n".join([*lines, "", *LEGEND, *without(plan.pod), *taken.notes])
 
 
 LEGEND = (

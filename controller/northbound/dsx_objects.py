@@ -336,14 +336,15 @@ class Catalogue:
             ("RackLiquidFlow", "flow"),
             ("RackControlValvePosition", "position"),
         ):
-            if point:
+            if point and valve:
                 add(kind, f"{valve}/{point}", (f"{valve}.{point}",), one)
         add("RackPower", "power", rack.power, total)
         if rack.leak:
             add("RackLeakDetect", "leak", rack.leak, any_on, NO_LEAK)
             add("RackLeakSensorFault", "leak_sensor_fault", self._leak_faults(rack), fault, ("NoFault", "Fault"))
         isolated = ("NotIsolated", "Isolated")
-        add("RackLiquidIsolationStatus", "liquid_isolation", (f"{valve}.position",), closed, isolated)
+        if valve:
+            add("RackLiquidIsolationStatus", "liquid_isolation", (f"{valve}.position",), closed, isolated)
         if rack.outlets:
             add("RackElectricalIsolationStatus", "electrical_isolation", rack.outlets, none_on, isolated)
         asked = self.settings.isolation_integration
@@ -378,7 +379,8 @@ class Catalogue:
                 add(temperature, point, *area, f"Sensor{number}")
         add(temperature, "pod.supply_temp_sp", *supply, setpoint=True)
         add("LiquidFlow", "pod.flow", *supply)
-        add("LiquidPressure", tcs.suction_pressure, *back)
+        if tcs.suction_pressure:
+            add("LiquidPressure", tcs.suction_pressure, *back)
         add("ValvePosition", f"{tcs.valve}.position", *inlet)
         for number, pump in enumerate(tcs.pumps, 1):
             add("PumpSpeed", f"{pump}.motor_speed", "Secondary", f"Pump{number}")

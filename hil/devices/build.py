@@ -38,10 +38,18 @@ def feeds_of(rack: RackPlan) -> tuple[int, ...]:
 
 
 def plant_of(plan: Plan, load: float, seed: int) -> Plant:
-    """Return a plant with as many pumps, chillers and racks as the plan has."""
+    """Return a plant with as many pumps, chillers and racks as the plan has, of the plan's size."""
     pod = plan.pod
-    racks = [feeds_of(rack) for rack in pod.racks]
-    return Plant(Layout(racks, len(pod.tcs.pumps), len(pod.fws.pumps), len(pod.fws.chillers)), load=load, seed=seed)
+    racks, rack_kw = [feeds_of(rack) for rack in pod.racks], pod.rated_kw / len(pod.racks)
+    movers, water = len(pod.tcs.pumps), (len(pod.fws.pumps), len(pod.fws.chillers))
+    if pod.tcs.coolant == "air":
+        layout = Layout(racks, 0, *water, cooling="air", rack_kw=rack_kw, fans=movers)
+    else:
+        layout = Layout(racks, movers, *water, rack_kw=rack_kw)
+    plant = Plant(layout, load=load, seed=seed)
+    if not pod.fws.pumps:
+        plant.facility.external_c = pod.fws.supply_temp_sp_c  # what the building promises
+    return plant
 
 
 def emulators_of(plan: Plan, plant: Plant, record: Record) -> dict[str, Emulator]:
@@ -112,13 +120,15 @@ def door_valve(plant: Plant) -> DoorValve:
 
 
 def exchanger_valve(plant: Plant) -> Positioner:
-    """Return the valve that leads facility water through the exchanger."""
+    """Return the valve that leads facility water through the exchanger, or through the coil of a room cooled by air."""
+    air = plant.layout.cooling == "air"
+    share = 1.0 if air else WATER_SHARE
     return Positioner(
         plant.valve,
         ENERGY_VALVE_NOMINAL_LPM,
-        lambda: 60 * plant.facility.flow * WATER_SHARE * diverted(plant.valve.position),
+        lambda: 60 * plant.facility.flow * share * diverted(plant.valve.position),
         lambda: plant.facility.supply_c,
-        lambda: plant.exchanger_water.outlet,
+        lambda: plant.facility.return_c if air else plant.exchanger_water.outlet,
     )
 
 
@@ -136,7 +146,8 @@ def _racks(plan: Plan, plant: Plant, record: Record) -> dict[str, Behaviour]:
             feed = feeds[next(iter(wiring.values()))]
             power = plant.sensors[f"branch_power_{number + 1}_{feed + 1}"]
             found[device] = Pdu(device, plant.racks[number], wiring, record, lambda: plant.now, power)
-        found[rack.valve] = _rack_valve(plant, number)
+        if rack.valve:
+            found[rack.valve] = _rack_valve(plant, number)
     return found
 
 

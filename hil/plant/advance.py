@@ -5,7 +5,7 @@ from __future__ import annotations
 from hil.plant import slots as at
 from hil.plant.electrical import STEP_S as ELECTRICAL_STEP_S
 from hil.plant.facility import returned_c, step_water, water_kj
-from hil.plant.hydraulics import step_fws, step_movers, step_tcs
+from hil.plant.hydraulics import step_air, step_fws, step_movers, step_tcs
 from hil.plant.jobs import step_jobs, step_weather
 from hil.plant.kernel import Numbers, Words, entry, kernel
 from hil.plant.reservoir import step_reservoir
@@ -63,6 +63,8 @@ def advance(x: Numbers, history: Numbers, streams: Words, steps: int, dt: float)
         step_movers(x, dt)
         if x[at.AIR_COOLED] == 0:
             step_tcs(x, dt)
+        else:
+            step_air(x, dt)
         step_fws(x, dt)
         step_heat(x, dt)
         step_reservoir(x, dt)

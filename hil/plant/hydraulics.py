@@ -36,7 +36,9 @@ BEST_FLOW = 12.745  # L/s at full speed where a half-duty pump is most efficient
 BEST_EFFICIENCY = 0.62
 NO_FLOW_KW = 0.25  # share of its usual power that a pump takes when it moves nothing
 BACKWARDS = 0.25  # share of its head that a centrifugal pump makes when it turns the wrong way
-FAN_KW = 0.65  # of one fan at full speed
+FAN_KW = 4.0  # of one fan at full speed
+AIR_LPS_PER_KW = 70.0  # 12 K between cold and hot aisle
+FAN_SHUTOFF, FAN_DROOP, AIR_DROP = 1.0, 0.2, 0.52  # kPa: the shape of the pumps' curves, at a fan's pressures
 LEVEL_GONE_L = 5.0  # below this the pumps begin to draw air
 ARRIVED = 1e-9
 
@@ -169,6 +171,20 @@ def step_tcs(x: Numbers, dt: float) -> None:
 
 
 @kernel
+def step_air(x: Numbers, dt: float) -> None:
+    """Advance the flow of air: fans in parallel against filter, coil and racks."""
+    fans, design = int(x[at.FANS]), x[at.DESIGN_LPS]
+    full = 0.0 if x[at.FANS_LOST] > 0 else x[at.SHUTOFF_KPA]
+    x[at.HEAD_KPA] = balance(x, at.FAN_DRIVE, fans, full, x[at.DROOP], x[at.STRAINER] * x[at.MAIN_KPA] / design**2)
+    flow = 0.0
+    for d in range(at.FAN_DRIVE, at.FAN_DRIVE + fans):
+        steady = math.sqrt(max(0.0, shutoff_kpa(x, d, full) - x[at.HEAD_KPA]) / x[at.DROOP])
+        x[at.DRIVE_LPS + d] += (steady - x[at.DRIVE_LPS + d]) * dt / (FLOW_LAG_S + dt)
+        flow += x[at.DRIVE_LPS + d]
+    x[at.FLOW_LPS] = flow
+
+
+@kernel
 def step_fws(x: Numbers, dt: float) -> None:
     """Advance the flow of facility water: from the pod's own pumps, or as it comes from outside."""
     if x[at.FROM_OUTSIDE] > 0:
@@ -198,10 +214,9 @@ def step_movers(x: Numbers, dt: float) -> None:
     for d in range(at.FAN_DRIVE, at.FAN_DRIVE + int(x[at.FANS])):
         step_drive(x, d, dt)
         idle = x[at.DRIVE_TRIPPED + d] > 0 or x[at.DRIVE_POWERED + d] == 0
-        x[at.DRIVE_KW + d] = 0.0 if idle else FAN_KW * x[at.DRIVE_SPEED + d] ** 3
-    if x[at.AIR_COOLED] > 0:
-        return
-    for v in range(1 + int(x[at.RACKS])):
+        share = NO_FLOW_KW if x[at.DRIVE_NO_FLOW + d] > 0 else 1.0
+        x[at.DRIVE_KW + d] = 0.0 if idle else share * FAN_KW * x[at.DRIVE_SPEED + d] ** 3
+    for v in range(1 if x[at.AIR_COOLED] > 0 else 1 + int(x[at.RACKS])):
         step_valve(x, v, dt)
 
 

@@ -111,6 +111,10 @@ def _size(x: Numbers, layout: Layout) -> None:
     each = 2 * scale / max(1, layout.pumps - 1)  # the loop runs with one pump less
     x[at.DROOP] = hydraulics.PUMP_DROOP / each**2
     x[at.MAIN_KPA], x[at.RACK_KPA] = hydraulics.MAIN_DROP, hydraulics.RACK_DROP
+    if air:
+        x[at.DESIGN_LPS] = hydraulics.AIR_LPS_PER_KW * racks * layout.rack_kw
+        x[at.SHUTOFF_KPA], x[at.MAIN_KPA] = hydraulics.FAN_SHUTOFF, hydraulics.AIR_DROP
+        x[at.DROOP] = hydraulics.FAN_DROOP * (max(1, layout.fans - 1) / x[at.DESIGN_LPS]) ** 2
     x[at.FWS_DESIGN_LPS], x[at.FWS_DROOP] = hydraulics.FWS_FLOW * scale, hydraulics.FWS_DROOP / scale**2
     x[at.HX_WATER_LPS] = 0.0 if air else thermal.EXCHANGER_WATER_FLOW * scale
     x[at.DOOR_LPS] = hydraulics.FWS_FLOW * scale if air else DOOR_FLOW * scale
@@ -203,11 +207,12 @@ def channels_of(layout: Layout) -> dict[str, int]:
     """Return the slot of every transmitter that this plant has, by name."""
     found: dict[str, int] = {"ambient_temp": at.CHANNEL_AMBIENT}
     racks = range(1, len(layout.racks) + 1)
+    for name, first, count in (("supply_temp", at.CHANNEL_SUPPLY, 3), ("return_temp", at.CHANNEL_RETURN, 2)):
+        found |= {f"{name}_{k + 1}": first + k for k in range(count)}
+    found["tcs_flow"] = at.CHANNEL_FLOW
     if layout.cooling == "liquid":
-        for name, first, count in (("supply_temp", at.CHANNEL_SUPPLY, 3), ("return_temp", at.CHANNEL_RETURN, 2)):
-            found |= {f"{name}_{k + 1}": first + k for k in range(count)}
         found |= {
-            "tcs_flow": at.CHANNEL_FLOW, "rack_pressure_drop": at.CHANNEL_RACK_DROP,
+            "rack_pressure_drop": at.CHANNEL_RACK_DROP,
             "pump_pressure_drop": at.CHANNEL_PUMP_DROP, "suction_pressure": at.CHANNEL_SUCTION,
             "discharge_pressure": at.CHANNEL_DISCHARGE, "reservoir_level": at.CHANNEL_LEVEL,
         }  # fmt: skip

@@ -173,7 +173,8 @@ class Plant(Part):
         names = {k: name for name, k in channels.items()} | {at.JOB_STREAM: "jobs"}
         words = [seed_of(seed, names.get(k, "none")) for k in range(at.STREAMS)]
         self.streams = np.array(words, dtype=np.uint64)
-        self.tcs_pumps = [Drive(x, index) for index in range(layout.pumps)]
+        first, movers = (at.FAN_DRIVE, layout.fans) if layout.cooling == "air" else (0, layout.pumps)
+        self.tcs_pumps = [Drive(x, first + index) for index in range(movers)]  # or the fans in their place
         self.valve, self.loop = Valve(x, 0), Loop(x)
         self.racks = [Rack(x, r, feeds) for r, feeds in enumerate(layout.racks)]
         self.facility, self.room = Facility(x), Room(x)
@@ -185,6 +186,10 @@ class Plant(Part):
         self.sensors = {name: Sensor(x, k) for name, k in channels.items()}
 
     # ------------------------------------------------------------ what is measured
+
+    @property
+    def design_lpm(self) -> float:
+        return 60 * float(self.x[at.DESIGN_LPS])
 
     @property
     def flow_lpm(self) -> float:

@@ -8,7 +8,7 @@ from hil.plant import slots as at
 from hil.plant.hydraulics import Drive
 from hil.plant.kernel import Numbers, entry, kernel
 from hil.plant.part import Flag, Number, Part
-from hil.plant.thermal import WATER
+from hil.plant.thermal import AIR, PG25, WATER, diverted, exchanger_kw
 
 AIR_KJ_K, STRUCTURE_KJ_K, COUPLING_KW_K = 500.0, 4000.0, 3.0
 AIR_KG = 150.0
@@ -16,6 +16,8 @@ DOOR_FLOW = 400 / 60  # L/s of facility water through the rear-door coolers
 DOOR_EFFECT = 0.45
 DOOR_FANS_KW = 5.2  # of all rear doors, and it stays in the air
 COIL_BYPASS = 0.8
+COIL_CONDUCTANCE = 0.4  # of a coil for air beside a plate exchanger for as much heat
+COIL_LEAST_KW_K = 0.01
 COIL_SHARE = 0.25  # the coil's surface stands this far from the water towards the air
 COLD_AISLE_K = 8.0  # the cold side of the room is this much below the hot side, at most
 DOOR_OPEN = 0.05  # share of water below which the coils no longer count as cold
@@ -51,11 +53,19 @@ def air_moved(x: Numbers) -> float:
         return 0.0
     if x[at.AIR_COOLED] == 0:
         return 0.0 if x[at.FANS_LOST] > 0 else min(1.0, max(0.0, x[at.ROOM_FANS]))
-    fans, moved = int(x[at.FANS]), 0.0
-    for d in range(at.FAN_DRIVE, at.FAN_DRIVE + fans):
-        still = x[at.FANS_LOST] > 0 or x[at.DRIVE_NO_FLOW + d] > 0
-        moved += 0.0 if still else x[at.DRIVE_SPEED + d] / fans
-    return moved
+    return x[at.FLOW_LPS] / x[at.DESIGN_LPS]
+
+
+@kernel
+def set_coil(x: Numbers, water: float) -> None:
+    """Set what the coil of an air-cooled room takes, and the air that leaves it; its valve sends water past it."""
+    x[at.DOOR_VALVE] = diverted(x[at.VALVE_POSITION], x[at.RANGEABILITY])
+    through, carried = x[at.FWS_LPS] * x[at.DOOR_VALVE], x[at.FLOW_LPS] * AIR
+    conductance = COIL_CONDUCTANCE * x[at.FOULING]
+    x[at.DOORS_KW] = exchanger_kw(carried / PG25, x[at.AIR_C], through, water, conductance, x[at.SCALE])
+    x[at.TANK_C] = x[at.HX_C] = x[at.AIR_C]
+    if carried > COIL_LEAST_KW_K:
+        x[at.HX_C] -= x[at.DOORS_KW] / carried
 
 
 @kernel
@@ -65,6 +75,8 @@ def set_doors(x: Numbers) -> None:
     flow = x[at.FWS_LPS] * x[at.DOOR_LPS] / (x[at.HX_WATER_LPS] + x[at.DOOR_LPS]) * x[at.DOOR_VALVE]
     moved = air_moved(x)
     x[at.DOORS_KW] = DOOR_EFFECT * moved * flow * WATER * (x[at.AIR_C] - water)
+    if x[at.AIR_COOLED] > 0:
+        set_coil(x, water)
     x[at.COIL_C] = water + COIL_SHARE * (x[at.AIR_C] - water)
     x[at.DOOR_FANS_KW] = 0.0 if x[at.AIR_COOLED] > 0 else DOOR_FANS_KW * x[at.SCALE] * moved**3
     if x[at.AIR_COOLED] > 0:

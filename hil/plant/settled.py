@@ -25,6 +25,8 @@ class Hand:
         plant, x = self.plant, self.plant.x
         design = 60 * float(x[at.DESIGN_LPS])
         need = LPM_PER_KW * float(x[at.LIQUID_SHARE]) * plant.it_kw
+        if plant.layout.cooling == "air":
+            need = design * plant.it_kw / (plant.layout.rack_kw * len(plant.racks))
         need = min(MOST_FLOW * design, max(LEAST_FLOW * design, need))
         for pump in plant.tcs_pumps:
             if pump.run:

@@ -14,6 +14,7 @@ from hil.plant.kernel import Numbers, entry, kernel
 
 PG25 = 1.017 * 3.95  # kJ/(L K), 25 % propylene glycol: Airedale DeltaChill manual p.53
 WATER = 0.998 * 4.18  # kJ/(L K)
+AIR = 1.184 * 1.005 / 1000  # kJ/(L K), dry, at 25 degrees
 
 UA_DESIGN = 330.0  # kW/K; engineering judgement: about 4 K approach at full flow
 EXCHANGER_WATER_FLOW = 1200 / 60  # L/s of facility water at design
@@ -28,6 +29,7 @@ FILM_EXPONENT, FILM_LEAST = 0.6, 0.02
 
 THROTTLE_C, FLOOR_C, LATCH_C = 87.0, 95.0, 105.0  # parameters of a kind: makers publish 83 to 95 degrees
 THROTTLE_FLOOR = 0.5
+AIR_LEAST_SHARE = 0.2  # of the design flow: what servers' own fans move at idle
 AIR_CHIP_KW, AIR_FILM_RESISTANCE = 0.7, 45.0  # kW, and K per kW and chip of a server cooled by its own fans
 
 
@@ -103,11 +105,19 @@ def step_rack(x: Numbers, r: int, supply_c: float, heat: float, dt: float) -> No
 
 
 @kernel
+def drawn_c(x: Numbers) -> float:
+    """Return the air that servers draw in: they take hot air again as far as less is supplied than their load needs."""
+    needed = x[at.DESIGN_LPS] * max(AIR_LEAST_SHARE, x[at.IT_KW] / (x[at.RACKS] * x[at.RACK_KW]))
+    return x[at.AIR_C] - min(1.0, x[at.FLOW_LPS] / needed) * (x[at.AIR_C] - x[at.HX_C])
+
+
+@kernel
 def step_air_rack(x: Numbers, r: int, heat: float, dt: float) -> float:
     """Advance the chips of an air-cooled rack; return the kW that they give to the room's air."""
     chips = x[at.CHIPS]
     through_die = (x[at.JUNCTION_C + r] - x[at.PLATE_C + r]) / DIE_RESISTANCE
-    to_air = (x[at.PLATE_C + r] - x[at.AIR_C]) / AIR_FILM_RESISTANCE
+    x[at.INLET_C + r] = drawn_c(x)
+    to_air = (x[at.PLATE_C + r] - x[at.INLET_C + r]) / AIR_FILM_RESISTANCE
     x[at.JUNCTION_C + r] += (heat / chips - through_die) * dt / DIE_CAPACITY
     x[at.PLATE_C + r] += (through_die - to_air) * dt / PLATE_CAPACITY
     return to_air * chips

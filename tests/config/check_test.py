@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from controller.config.plan import load_plan
+from controller.config.plan import load_plan, without
 from controller.config.problems import ConfigError
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
+BOX = ROOT / "profiles/enclosures/two-rack-box.toml"
+CONTAINER = ROOT / "profiles/enclosures/air-container.toml"
 REFERENCE = ROOT / "profiles/enclosures/reference-pod.toml"
 BROKEN = sorted((HERE / "broken").glob("*.toml"))
 
@@ -45,6 +47,26 @@ def test_an_overlay_with_one_mistake_tells_one() -> None:
         with pytest.raises(ConfigError) as caught:
             load_plan(path)
         assert len(caught.value.problems) == 1, caught.value
+
+
+def test_a_figure_left_out_is_told_while_its_equipment_is_there(tmp_path: Path) -> None:
+    """What may be absent is not optional: the file has it, or says that it has nothing of the sort."""
+    text = REFERENCE.read_text().replace('profiles_dir = "../devices"', f'profiles_dir = "{ROOT / "profiles/devices"}"')
+    for line, table, key in (
+        ("chiller_capacity_kw = 650.0\n", "fws", "chiller_capacity_kw"),
+        ("battery_stop_pct = 15.0\n", "protection", "battery_stop_pct"),
+        ('chillers = ["chiller_1", "chiller_2"]\n', "fws", "chillers"),
+        ('level = ["io_1.reservoir_level"]\n', "protection", "level"),
+        ('suction_pressure = "io_1.suction_pressure"\n', "tcs", "suction_pressure"),
+        ("fill_pressure_kpa = 50.0\n", "startup", "fill_pressure_kpa"),
+    ):
+        assert text.count(line) == 1
+        site = tmp_path / "site.toml"
+        site.write_text(text.replace(line, ""))
+        with pytest.raises(ConfigError) as caught:
+            load_plan(site)
+        found = {(problem.table, problem.key, "not given" in problem.remedy) for problem in caught.value.problems}
+        assert (table, key, True) in found, line
 
 
 def test_every_mistake_at_once(tmp_path: Path) -> None:
@@ -135,3 +157,18 @@ def test_rubbish_is_a_mistake_like_any_other(tmp_path: Path, content: bytes) -> 
     with pytest.raises(ConfigError) as caught:
         load_plan(path)
     assert caught.value.problems[0].file == "rubbish.toml"
+
+
+def test_check_says_what_an_enclosure_does_without() -> None:
+    pages = {path: podkeeper("check", str(path)) for path in (BOX, REFERENCE)}
+    assert all(done.returncode == 0 for done in pages.values())
+    lines = [line for line in pages[BOX].stdout.splitlines() if line.startswith("without ")]
+    assert lines == [
+        "without fws.chillers, so without: chiller_lost",
+        "without protection.battery_soc, so without: battery_low, battery_reserve, battery_end",
+    ]
+    assert "without fws" not in pages[REFERENCE].stdout
+    container = list(without(load_plan(CONTAINER).pod))
+    assert "without *.leak at 8 of 8 racks, so without: wet_*, leak_sure_*, leak_*" in container
+    assert "without tcs.suction_pressure, so without: suction_pressure_low, suction_pressure_lost" in container
+    assert len(container) == 11

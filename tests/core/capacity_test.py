@@ -19,12 +19,12 @@ from controller.core.capacity import (
     reserve_kw,
     share_pct,
 )
-from controller.core.exchanger import Exchanger, coolant_kw
+from controller.core.exchanger import COOLANT_KJ, Exchanger, coolant_kw
 from tests.core.model import reference_plan
 
 COOLING = reference_plan().pod.cooling
-RACK = RackModel(COOLING, 130.0, 110.5, 162.5)
-EXCHANGER = Exchanger(330.0, 1300.0, 1200.0)
+RACK = RackModel(COOLING, 130.0, 110.5, 162.5, COOLANT_KJ)
+EXCHANGER = Exchanger(330.0, 1300.0, 1200.0, COOLANT_KJ)
 
 
 @pytest.mark.parametrize(
@@ -83,16 +83,18 @@ def test_flow_at_full_speed(flow: float | None, speeds: list[float], expected: f
 
 def test_seconds_of_the_whole_loop() -> None:
     """Without rejection 884 kW warm 466 L by about half a kelvin a second."""
-    assert loop_seconds(COOLING, 30.0, 45.0, 884.0, 0.0) == pytest.approx(15 / (884 / (466 * 1.017 * 3.95)))
-    assert loop_seconds(COOLING, 30.0, 45.0, 884.0, 884.0) == SECONDS_MAX
-    assert loop_seconds(COOLING, 30.0, 45.0, 884.0, 883.9) == SECONDS_MAX
-    assert loop_seconds(COOLING, 45.0, 45.0, 0.0, 884.0) == 0.0
+    assert loop_seconds(COOLANT_KJ * COOLING.coolant_l, 30.0, 45.0, 884.0, 0.0) == pytest.approx(
+        15 / (884 / (466 * 1.017 * 3.95))
+    )
+    assert loop_seconds(COOLANT_KJ * COOLING.coolant_l, 30.0, 45.0, 884.0, 884.0) == SECONDS_MAX
+    assert loop_seconds(COOLANT_KJ * COOLING.coolant_l, 30.0, 45.0, 884.0, 883.9) == SECONDS_MAX
+    assert loop_seconds(COOLANT_KJ * COOLING.coolant_l, 45.0, 45.0, 0.0, 884.0) == 0.0
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.6])
 def test_what_the_exchanger_takes_leaves_the_supply_where_it_was_allowed(share: float) -> None:
     heat = exchanger_kw(EXCHANGER, 1300.0, share, 34.0, 82.0, 20.0)
-    inlet = 34.0 + heat / coolant_kw(1300.0, 1.0)
+    inlet = 34.0 + heat / coolant_kw(1300.0, 1.0, COOLANT_KJ)
     assert EXCHANGER.heat_kw(1300.0, inlet, share, 20.0) == pytest.approx(heat, rel=1e-6)
 
 

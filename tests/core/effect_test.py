@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from controller.core.effect import Heat, Stroke, SupplyModel, ValveWatch
-from controller.core.exchanger import Exchanger, coolant_kw, share_pct
+from controller.core.exchanger import COOLANT_KJ, Exchanger, coolant_kw, share_pct
 
-EXCHANGER = Exchanger(330.0, 1300.0, 1200.0)
+EXCHANGER = Exchanger(330.0, 1300.0, 1200.0, COOLANT_KJ)
 SCAN_S = 0.2
 
 
@@ -15,8 +15,8 @@ def balanced(supply: float, position: float, *, real: float | None = None, water
     """What is measured around an exchanger whose valve really stands at ``real``, with the supply at ``supply``."""
     share = share_pct(position if real is None else real, 30.0) / 100
     per_k = EXCHANGER.heat_kw(1300.0, 1.0, share, 0.0)
-    taken = per_k * (supply - water) / (1 - per_k / coolant_kw(1300.0, 1.0))
-    return Heat(supply, supply + taken / coolant_kw(1300.0, 1.0), water, 1300.0, position)
+    taken = per_k * (supply - water) / (1 - per_k / coolant_kw(1300.0, 1.0, COOLANT_KJ))
+    return Heat(supply, supply + taken / coolant_kw(1300.0, 1.0, COOLANT_KJ), water, 1300.0, position)
 
 
 def moved(stroke: Stroke, command: float, positions: list[float | None], now: float = 0.0) -> list[bool]:

@@ -124,7 +124,7 @@ class PodModel:
         self.values |= dict.fromkeys(pod.power.feeds, total / len(pod.power.feeds))
         self.values[f"{pod.tcs.valve}.position"] = float(self.values[f"{pod.tcs.valve}.position_cmd"])
         flow = float(self.values[pod.tcs.flow])
-        rise = total * pod.tcs.liquid_share_pct / 100 / coolant_kw(flow, 1.0) if flow else 0.0
+        rise = total * pod.tcs.liquid_share_pct / 100 / coolant_kw(flow, 1.0, pod.tcs.coolant_kj) if flow else 0.0
         self.values |= {point: 24.0 + rise for point in pod.tcs.return_temps if point in self.values}
         self.values |= self.overrides
         poll = round(self.now / SCAN_S) % POLL_SCANS == 0
