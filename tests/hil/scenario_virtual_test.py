@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from hil.runs import JOBS, Line, run_one
+from hil.runs import FAST_JOBS, Line, run_one
 from hil.scenarios.model import every
 from hil.tracefile import read_trace
 
@@ -19,7 +19,7 @@ SCENARIOS = [scenario for scenario in every() if scenario.fast and not scenario.
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Future[Line]]]:
     folder = tmp_path_factory.mktemp("traces")
-    with ProcessPoolExecutor(JOBS, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(FAST_JOBS, mp_context=get_context("spawn")) as pool:
         yield {one.id: pool.submit(run_one, one, fast=True, seed=1, folder=folder) for one in SCENARIOS}
 
 
