@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.stamp
 
-.PHONY: venv demo report hil hil-all test check docs sim mutants bench conform lock clean
+.PHONY: venv demo report hil hil-all test check docs sim mutants mutate bench conform lock clean
 
 venv: $(STAMP)
 
@@ -75,6 +75,12 @@ sim: $(STAMP)
 # make mutants ONLY=gate-does-not-ramp  one of them
 mutants: $(STAMP)
 	$(BIN)/python -m tests.sim.mutants $(ONLY)
+
+# make mutate FILES="points commands"   every token of these files of the core wrong once: which does no test notice?
+# make mutate FILES=slots AGAIN=1       only those that lived the last time
+# Needs mutmut 2.5.1 in a folder of its own, build/mutmut (docs/mutation.md); minutes for each file.
+mutate: $(STAMP)
+	PYTHONPATH=build/mutmut $(BIN)/python -m tests.mutate $(FILES) $(if $(AGAIN),--survivors)
 
 # Needs pip-tools; run it by hand after changing the dependencies in pyproject.toml.
 lock:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
-import importlib
 import importlib.abc
 import importlib.util
 import json
@@ -34,7 +33,7 @@ TESTS = {
     "slots": ("slots_edges", "slots"),
     "authority": ("authority_edges", "authority_follow"),
     "interlocks": ("interlocks_edges", "interlocks", "gate"),
-    "alarms": ("alarms_edges", "alarms", "alarm_states"),
+    "alarms": ("alarms_edges", "alarms"),
     "alarm_states": ("alarm_rules", "alarms", "alarm_states"),
     "alarm_watch": ("alarm_rules", "alarm_states"),
     "alarm_load": ("alarm_load",),
@@ -94,14 +93,28 @@ def dies(finder: Mutated, tests: Sequence[str]) -> bool:
     return os.waitpid(child, 0)[1] != 0
 
 
+def dependents(module: str) -> set[str]:
+    """Return ``module`` and every loaded module of this repository that imports it, by whatever way round."""
+    imports: dict[str, set[str]] = {}
+    for name in [name for name in sys.modules if name.startswith(("controller", "tests."))]:
+        found = imports[name] = set()
+        file = sys.modules[name].__file__
+        for node in ast.walk(ast.parse(Path(file).read_text())) if file else ():
+            if isinstance(node, ast.ImportFrom) and node.module:
+                found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    reached, size = {module}, 0
+    while size < len(reached):
+        size = len(reached)
+        reached |= {name for name, found in imports.items() if not found.isdisjoint(reached)}
+    return reached
+
+
 def load(module: str, tests: Sequence[str]) -> None:
-    """Load once for all what every fork needs: ``module``'s own imports and whatever runs tests, but not itself."""
-    importlib.import_module(module)
-    needed = {name for name in sys.modules if name.startswith("controller")} - {module}
+    """Load once for all what every fork needs to run ``tests``, but for ``module`` and what is made of it."""
     if pytest.main([*OPTIONS, *tests]) != 0:
         sys.exit(f"{module}: its tests fail without any mutant")
-    for name in [name for name in sys.modules if name.startswith(("controller", "tests.")) and name not in needed]:
-        del sys.modules[name]
+    for name in dependents(module):
+        sys.modules.pop(name, None)
         parent, _, child = name.rpartition(".")
         if parent in sys.modules and hasattr(sys.modules[parent], child):
             delattr(sys.modules[parent], child)

@@ -122,10 +122,7 @@ class Duty:
         }
 
     def _returned(self, machine: RunSequence, now: float) -> None:
-        """Take a machine that had stopped by itself and runs again: it does what its feed does, which may come and go.
-
-        Machines that dip together come back together; one that flaps while another runs on is left off until a reset.
-        """
+        """Take a machine that had stopped by itself and runs again; one that flaps while another runs on is left off."""
         returns = self._returns[machine.device]
         returns.append(now)
         steady = any(other.proven and now - other.since >= FLAP_S for other in self._machines.values())

@@ -171,7 +171,6 @@ class Interlocks:
         """Advance every row by its condition; one that is missing from ``conditions`` counts as false."""
         for name in [name for name, bypass in self.bypasses.items() if now >= bypass.until]:
             del self.bypasses[name]
-        before = bool(self._acting)
         due = self._all.keys() if reset else self._awake.union(name for name, there in conditions.items() if there)
         self._awake = set()
         for name in due & self._all.keys():
@@ -182,7 +181,7 @@ class Interlocks:
         self._acting = {name: None for name in self._all if self._all[name].acting} if self._awake else {}
         if not self._acting:
             self.first_out = ""
-        elif not before or not self.first_out:
+        elif not self.first_out:
             self.first_out = next(iter(self._acting))
         self.first_outs = {group: name for group, name in self.first_outs.items() if self._of_group(group)}
         for name in self._acting:

@@ -11,8 +11,6 @@ from controller.core.image import Fact, Image, numbers_of
 from controller.core.points import USABLE, Kind, Reading, record
 from controller.core.sequences import Demand
 
-RACK_DEAD_KW = 1.0
-
 
 class Phases(NamedTuple):
     """Currents of one branch in A: the highest, None where none is known, their mean, and how far one is off it."""

@@ -140,12 +140,13 @@ class Sensing:
     ) -> Iterator[tuple[str, Reading]]:
         now, valve, supply = image.at, self._valve, voted["supply_temp"]
         heat = None if supply is None else self._heat(image, voted, flow, supply)
-        self.water_share = self.watch.step(*image.follows(self._stands)[0], heat, setpoint_c, now)
-        yield valve.stuck, good(self.watch.stroke.stuck, now)
+        stands = image.follows(self._stands)[0]
+        self.water_share = self.watch.step(*stands, heat, setpoint_c, now)
+        yield valve.stuck, _stuck(self.watch.stroke.stuck, stands, now)
         yield valve.no_effect, good(self.watch.no_effect, now)
         standing = image.follows(self._standing)
         for ids, stroke, stands in zip(self._rack_valves, self._strokes, standing, strict=True):
-            yield ids.stuck, good(stroke.step(*stands, now), now)
+            yield ids.stuck, _stuck(stroke.step(*stands, now), stands, now)
 
     def _flow_lpm(self, image: Image, now: float) -> tuple[float | None, bool]:
         meter = image.number(self.pod.tcs.flow, otherwise=None)
@@ -169,6 +170,11 @@ class Sensing:
     def _power_split(self, image: Image) -> bool:
         sources = it_power_sources(self.pod.power, self.pod.racks, image)
         return len(sources) > 1 and max(sources) - min(sources) > max(POWER_APART * max(sources), 0.02 * self._rated_kw)
+
+
+def _stuck(stuck: bool, stands: Sequence[float | None], now: float) -> Reading:
+    """Return what is known of a valve: one seen to be stuck stays so; of one that nobody hears nothing is known."""
+    return good(stuck, now) if stuck or None not in stands else bad("position not known", now)
 
 
 def _standings(readings: Sequence[Reading]) -> list[tuple[float | None, float | None]]:

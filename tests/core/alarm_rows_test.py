@@ -127,7 +127,7 @@ def test_what_a_person_reads_is_what_the_documents_tell() -> None:
     for sort in ("pump", "leak_detector"):
         as_told = dataclasses.replace(
             SMALL, device_bus={device: "{bus}"}, device_class={device: sort}, flags=frozenset((f"{device}.fault",)),
-            expected=((f"{device}.comm_loss_time", 9.0),), written=(device,), pumps=(device,),
+            expected=((f"{device}.comm_loss_time", 15.0),), written=(device,), pumps=(device,),
             leaks=(f"{device}.leak",), watched=(f"{device}.smoke",), links={"native": "link_native"},
             sources=dict.fromkeys(SMALL.sources, (f"{device}.x",)),
         )  # fmt: skip

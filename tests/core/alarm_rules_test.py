@@ -29,9 +29,7 @@ def alarm(**more: Any) -> Alarm:
 
 
 def watch(of: Alarm | None = None, **more: Any) -> Watch:
-    made = Watch(row("on", **more), 4)
-    made.alarm = of
-    return made
+    return Watch(row("on", **more), 4, of)
 
 
 def test_names_and_numbers_that_leave_the_controller() -> None:
@@ -125,6 +123,7 @@ def test_a_watch_begins_at_rest_with_the_delays_of_its_row() -> None:
     )  # fmt: skip
     assert (fresh.delay.on_s, fresh.delay.off_s, fresh.rule.on_s, fresh.rule.off_s) == (2.0, 3.0, 0.0, 2.0)
     assert (fresh.chatter.off_delay_s, fresh.further, fresh.restless) == (3.0, None, False)
+    assert not hasattr(fresh, "__dict__")
     assert watch(further=0.0).further == dataclasses.replace(row("on"), further=0.0, limit=0.0)
     assert watch(limit=2.0, further=9.0).further == row("on", 9.0, further=9.0)
 

@@ -80,6 +80,8 @@ def test_of_rows_with_one_name_the_last_counts() -> None:
     twice = Alarms([row("wet"), row("wet", safety=True)])
     assert [found.safety for found in twice.rows()] == [True]
     assert twice.ids == {"wet"}
+    (event,) = twice.step(Image({"io.wet": good(True, 0.0)}, 0.0), 0.0)
+    assert event.alarm.boot == 0, "a controller that does not count its starts"
 
 
 def test_acknowledging_says_how_many_and_tells_one_from_all() -> None:
@@ -109,6 +111,16 @@ def test_operations_by_their_names(operation: str, events: list[str]) -> None:
     assert all((event.user, event.comment) == (ANN, "noise") for event in told)
     assert answer.until == (life.now + 60.0 if operation == "shelve" else None)
     assert answer.message == {"ack": "1 acknowledged", "reset": "0 reset"}.get(operation, "")
+
+
+def test_an_operation_lasts_as_long_as_needs_no_question_and_needs_a_reason() -> None:
+    life = plant()
+    assert life.alarms.operate("shelve", "wet", ANN, life.now).code == "bad_request"
+    assert life.alarms.operate("shelve", "wet", ANN, life.now, reason="r").until == life.now + 3600.0
+    assert life.alarms.shelve("wet", ANN, life.now, reason="r", duration_s=0.5).until == life.now + 0.5
+    leak = plant(safety=True).alarms
+    assert leak.shelve("wet", ANN, 1.0, reason="r").code == "forbidden", "nobody is at the pod who does not say so"
+    assert leak.out_of_service("wet", ANN, 1.0, reason="r").code == "forbidden"
 
 
 def test_operations_by_their_names_bring_back_too_and_know_who_is_at_the_pod() -> None:
@@ -221,6 +233,7 @@ def test_work_on_an_alarm_has_no_end_of_its_own() -> None:
     assert life.step(1e6) == []
     life.alarms.return_to_service("wet", ANN, life.now)
     assert brief(life.step()) == [("wet", "returned_to_service", G, B, "operator", ANN, "")]
+    assert life.alarms.saved(0.0)["standing"]["wet"]["service"] is None
 
 
 def test_a_rule_names_the_points_that_suppress() -> None:
@@ -331,6 +344,13 @@ def test_chattering_is_told_as_it_begins_and_as_it_ends() -> None:
     assert life.alarms.standing[0].chattering is False
     life.step(1.0, io__wet=True)
     assert brief(life.step(1.0, io__wet=False)) == [("wet", "returned", B, D, "condition", "", "")]
+    for _ in range(3):
+        life.step(1.0, io__wet=True)
+        life.step(10.0, io__wet=False)
+        life.step(10.0)
+    life.step(1.0, io__wet=True)
+    life.step(600.0)
+    assert brief(life.step(1.0, io__wet=False))[-1][1] == "returned", "held no longer, though it never went"
 
 
 def test_chattering_ends_for_an_alarm_that_is_no_longer_listed() -> None:
@@ -347,9 +367,9 @@ def test_chattering_ends_for_an_alarm_that_is_no_longer_listed() -> None:
 
 
 def test_an_incident_names_its_first_and_forgets_it_with_the_next() -> None:
-    life = plant(row("dry", group="leak", on_delay_s=3.0), row("door"), group="leak")
+    life = plant(row("dry", group="leak", on_delay_s=9.0), row("door"), group="leak")
     life.step(1.0, io__wet=True, io__dry=True, io__door=True)
-    life.step(3.0)
+    life.step(9.0)
     found = {alarm.row.id: (alarm.first_out, alarm.cause) for alarm in life.alarms.standing}
     assert found == {"wet": (True, ""), "dry": (False, "wet"), "door": (False, "")}
     assert [alarm.row.id for alarm in life.alarms.standing] == ["wet", "door", "dry"], "newest last"
@@ -405,6 +425,8 @@ def test_numbers_of_occurrences_are_saved_a_hundred_ahead() -> None:
     again = Alarms(life.rows, 2)
     again.restore({}, 0.0)
     assert again.saved()["occurrences"] == 100
+    (event,) = again.step(Image({"io.wet": good(True, 0.0)}, 0.0), 0.0)
+    assert event.alarm.occurrence == 1
     again.restore({"occurrences": "200"}, 0.0)
     assert again.saved()["occurrences"] == 300
 
@@ -435,6 +457,20 @@ def test_one_spoilt_entry_costs_itself_alone() -> None:
     assert shown(life).boot == 2
     life.alarms.shelve("wet", ANN, life.now, reason="r", duration_s=10.0)
     assert [event.what for event in life.step(10.0)] == ["shelved", "shelf_expired"]
+
+
+def test_a_store_that_contradicts_itself_stops_no_scan() -> None:
+    """An alarm that was saved as gone and as active is gone for whoever acknowledges it, and can't go once more."""
+    life = plant()
+    life.step(1.0, io__wet=True)
+    saved = json.loads(json.dumps(life.alarms.saved(0.0)))
+    saved["standing"]["wet"] |= {"state": "RTN_UNACK", "active": True}
+    life.alarms = Alarms(life.rows, 2)
+    life.alarms.restore(saved, life.now, 0.0)
+    life.alarms.ack("wet", ANN, life.now)
+    assert brief(life.step()) == [("wet", "acknowledged", D, A, "operator", ANN, "")]
+    assert life.step(1.0, io__wet=False) == []
+    assert [event.what for event in life.step(1.0, io__wet=True)] == ["came"]
 
 
 def test_a_point_that_was_never_read_is_no_news() -> None:

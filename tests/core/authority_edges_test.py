@@ -39,11 +39,13 @@ def test_each_command_of_a_scan_is_judged_in_its_order(desk: Desk) -> None:
         Command("a", BMS, "reset", "", 200.0), Command("b", BMS, "heartbeat", "", 99.0),
         Command("c", BMS, "set", SP, 200.0, 99.0, 8), Command("d", BMS, "heartbeat", "", 200.0),
         Command("e", ANN, "lock", "", 200.0, reason="pump work"), Command("f", BMS, "set", SP, 200.0, 30.0, 8),
+        Command("g", BMS, "stop", "", 200.0),
     ]  # fmt: skip
     verdict = desk.authority.judge(commands, desk.scene(), desk.alarms)
     assert [(o.id, o.state, o.code) for o in verdict.outcomes] == [
         ("a", "rejected", "forbidden"), ("b", "rejected", "expired"), ("c", "rejected", "out_of_range"),
         ("d", "accepted", ""), ("e", "accepted", ""), ("e", "confirmed", ""), ("f", "rejected", "local_lockout"),
+        ("g", "rejected", "local_lockout"),
     ]  # fmt: skip
     assert verdict.outcomes[-1].message == f"local control taken by {ANN}"
     assert (verdict.operations, verdict.isolate) == ({"heartbeat", "lock"}, set())
@@ -154,7 +156,7 @@ def test_one_rack_each_five_seconds_and_three_in_a_minute(desk: Desk) -> None:
     assert desk.ask("isolate", names[3]) == [HELD], "it does not end by itself"
     assert desk.ask("isolate", names[3], by=ANN)[0].accepted
     desk.ask("reset", by=ANN)
-    assert not desk.authority.isolation_held
+    assert desk.authority.isolation_held is False
     assert desk.ask("isolate", names[4])[0].accepted
 
 

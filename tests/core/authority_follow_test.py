@@ -205,6 +205,7 @@ def test_a_setpoint_that_was_replaced_is_followed_no_more(desk: Desk) -> None:
     assert [(o.id, o.state) for o in desk.follow()] == [("c", "applied"), ("d", "applied")]
     desk.authority.step({}, 1e6)
     assert desk.follow() == [], "all leases have ended, and the slots have told it"
+    assert not desk.authority._followed
 
 
 def shown_at(value: Value | None) -> Callable[[Desk], None]:

@@ -46,7 +46,7 @@ def acting(*rows: Row) -> Interlocks:
 
 def test_a_row_says_nothing_that_is_not_asked_of_it() -> None:
     row = Row("a", "cause", 1.0, trip=False)
-    assert dataclasses.astuple(row)[4:] == ("", "", "", Tier.TRIP, (), 0.0, None, 0.0, "", "", "")
+    assert dataclasses.astuple(row)[4:] == ("", "", "", Tier.TRIP, (), 0.0, None, 0.0, "", "", "", ())
     assert [tier.value for tier in Tier] == [1, 2, 3]
     assert Action("warn").amount == 0.0
     assert dataclasses.astuple(Output(RUN)) == (RUN, 0.0, 0.0, math.inf, math.inf, 0.0, 0.0, "", True, 0.0)

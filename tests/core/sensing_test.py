@@ -160,6 +160,16 @@ def test_a_rack_valve_that_does_not_move_is_told() -> None:
     assert Bench().run(8, rack_valve_4__position=50.0).flags() == {"rack_valve_4.stuck"}
 
 
+@pytest.mark.parametrize("valve", ["hx_valve", "rack_valve_4"])
+def test_of_a_valve_that_nobody_hears_it_is_not_known_whether_it_is_stuck(valve: str) -> None:
+    silent = {f"{valve}__position": None}
+    bench = Bench().run(8).run(8, **silent)
+    assert not bench.image.usable(f"{valve}.stuck"), "nobody has seen it move"
+    assert bench.image.reading(f"{valve}.stuck").reason == "position not known"
+    bench.run(8, **{f"{valve}__position": 30.0, f"{valve}__position_cmd": 90.0}).run(8, **silent)
+    assert bench.image.flag(f"{valve}.stuck", otherwise=False), "what was seen to be stuck stays so"
+
+
 def test_sensors_of_humidity_that_disagree_widen_the_margin() -> None:
     def at(*humidities: float) -> float:
         values = dict(zip(POD.room.humidities, humidities, strict=True)) | dict.fromkeys(POD.room.temperatures, 24.0)

@@ -239,9 +239,9 @@ def invariant_09(seen: Track) -> str:
 def _from_device(seen: Track, name: str) -> bool:
     """True when a point shows as good and is read from its device, not told by the bus or derived."""
     assert seen.effects is not None
-    point = seen.world.engine_points[name]
-    told = name.endswith((".comms", ".write_fault", ".failed"))
-    return not told and point.max_age_s <= AGE_MAX_S and seen.effects.view.image.usable(name)
+    if name not in seen.world.device_points or seen.world.engine_points[name].max_age_s > AGE_MAX_S:
+        return False
+    return seen.effects.view.image.usable(name)
 
 
 def invariant_10(seen: Track) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -153,6 +153,11 @@ class World(VirtualStage):
             self.track.look_at_plant(self.now)
             self._note_violations(judged(self.track, UNATTENDED))
         super()._scan()
+
+    @property
+    def device_points(self) -> Collection[str]:
+        """The points that devices have, as against those that the controller makes."""
+        return self._writers
 
     @property
     def engine_points(self) -> Mapping[str, Point]:
