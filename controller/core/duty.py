@@ -122,7 +122,7 @@ class Duty:
         }
 
     def _returned(self, machine: RunSequence, now: float) -> None:
-        """Take a machine that had stopped by itself and runs again; one that flaps while another runs on is left off."""
+        """Take back a machine that had stopped by itself; one that flaps while another runs on is left off."""
         returns = self._returns[machine.device]
         returns.append(now)
         steady = any(other.proven and now - other.since >= FLAP_S for other in self._machines.values())
