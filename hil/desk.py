@@ -81,7 +81,7 @@ class Desk:
         self.stage = BenchStage(bench)
         targets = {fault.kind: tuple(self.stage.targets(fault.name)) for fault in self.stage.catalogue()}
         self._targets: Mapping[str, tuple[str, ...]] = targets
-        known = [_shown(fault) for fault in self.stage.catalogue() if targets[fault.kind]]
+        known = [_shown(fault) for fault in self.stage.catalogue()]
         families = list(dict.fromkeys(fault.family for fault in known))
         self._catalogue = tuple(sorted(known, key=lambda fault: families.index(fault.family)))
 

@@ -86,8 +86,9 @@ class Stage(ABC):
     # ------------------------------------------------------------ faults
 
     def catalogue(self) -> list[Fault]:
-        """Return the faults that this body can make."""
-        return [fault for fault in faults.catalogue() if self.body == "real" or fault.virtual]
+        """Return the faults that this body can make, of what there is on this pod."""
+        possible = (fault for fault in faults.catalogue() if self.body == "real" or fault.virtual)
+        return [fault for fault in possible if self.targets(fault.name)]
 
     def targets(self, name: str) -> list[str]:
         """Return what the fault may be aimed at on this pod."""
