@@ -19,7 +19,7 @@ from controller.config.plan import DevicePlan, Plan
 from controller.core.alarms import Alarm, AlarmState
 from controller.core.commands import Command, Outcome
 from controller.core.pod import pod_points, setpoint_rows
-from controller.core.points import Kind, Point, Reading, Value
+from controller.core.points import NEVER_READ, Kind, Point, Reading, Value
 from controller.northbound.override import Override
 from controller.northbound.publisher import STATE, TELEMETRY, Arrived, Message
 from controller.northbound.requests import Requests
@@ -81,9 +81,7 @@ class _Slot:
     """One point, and what was last published of it."""
 
     point: Point
-    id: str
     places: int
-    seen: Reading | None = None
     value: Value | None = None
     status: int = -1
 
@@ -94,7 +92,9 @@ class _Device:
     def __init__(self, name: str, points: tuple[Point, ...], topic: str) -> None:
         self._name = name
         self._topic = topic
-        self._slots = [_Slot(point, point.id, decimals(point.deadband)) for point in points]
+        self._slots = [_Slot(point, decimals(point.deadband)) for point in points]
+        self._ids = [point.id for point in points]
+        self._seen: list[Reading | None] = [None] * len(points)
         self.published_at = float("-inf")
         self._next_at = float("-inf")
         self._changed = False
@@ -105,21 +105,18 @@ class _Device:
 
     def due(self, snapshot: Snapshot, now: float) -> Literal["", "soon", "now"]:
         """Take in this scan's readings; return how urgent a document is."""
-        reading_of = snapshot.view.image.reading
-        answering: bool | None = None
+        before, self._seen = self._seen, snapshot.view.image.readings(self._ids)
         urgent = False
-        for slot in self._slots:
-            reading = reading_of(slot.id)
-            if reading is slot.seen:  # the same object: not read since
-                continue
-            slot.seen = reading
-            if answering is None:
-                answering = snapshot.answering(self._name)
-            sample = judged(reading, answering=answering)
-            if sample.status != slot.status:
-                urgent = True
-            elif not self._changed and differs(slot.value, sample.value, slot.point):
-                self._changed = True
+        if before != self._seen:
+            answering = snapshot.answering(self._name)
+            for slot, old, reading in zip(self._slots, before, self._seen, strict=True):
+                if reading is old and old is not None:  # the same object: not read since
+                    continue
+                sample = judged(reading or NEVER_READ, answering=answering)
+                if sample.status != slot.status:
+                    urgent = True
+                elif not self._changed and differs(slot.value, sample.value, slot.point):
+                    self._changed = True
         elapsed = now - self.published_at
         if urgent or elapsed == math.inf:
             return "now"
@@ -131,10 +128,10 @@ class _Device:
         self._changed = False
         self._seq += 1
         answering = snapshot.answering(self._name)
-        image = snapshot.view.image
         points: dict[str, dict[str, Any]] = {}
-        for slot in self._slots:
-            sample = judged(image.reading(slot.id), answering=answering)
+        readings = snapshot.view.image.readings(self._ids)
+        for slot, reading in zip(self._slots, readings, strict=True):
+            sample = judged(reading or NEVER_READ, answering=answering)
             slot.value, slot.status = sample.value, sample.status
             points[slot.point.name] = _shown(sample, slot.places, snapshot)
         body = {**_head(snapshot), "seq": self._seq, "clk": snapshot.clock, "pts": points}

@@ -20,7 +20,7 @@ from paho.mqtt.enums import CallbackAPIVersion
 from controller.clock import SystemClock
 from controller.config.plan import Plan
 from controller.core.engine import View
-from controller.core.image import freeze
+from controller.core.image import Freezer
 from controller.core.pod import pod_points
 from controller.core.points import Point, Reading
 from controller.northbound.link import Link
@@ -98,7 +98,8 @@ class Edge:
         """``more`` goes to the link: its outbox, its back-off."""
         self._plan, self._inbox, self._clock = plan, inbox, SystemClock()
         self.link = Link(plan.links["native"], Native(plan, "bench", boot=BOOT), **more)
-        self._points: Mapping[str, Point] = {**plan.pod.points, **pod_points(plan.pod)}
+        points: Mapping[str, Point] = {**plan.pod.points, **pod_points(plan.pod)}
+        self._freezer = Freezer(points)
 
     async def run(self) -> None:
         """Publish until cancelled."""
@@ -111,7 +112,7 @@ class Edge:
                 await asyncio.sleep(deadline - self._clock.monotonic())
 
     def _scan(self, now: float) -> None:
-        image = freeze(self._inbox, self._points, now)
+        image = self._freezer.freeze(self._inbox, now)
         view = View(now, "OFF", 0.0, "", False, image, (), (), "", (), {})
         picture = snapshot(view, self._clock.wall_ms(), BOOT)
         self.scanned(picture, now)
