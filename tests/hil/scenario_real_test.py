@@ -21,10 +21,11 @@ WIDE = {"flood": {"relax": "a busy machine"}, "scan": {"relax": "a busy machine"
 def shortened(name: str, seconds: float) -> Scenario:
     """Return a scenario that begins soon and ends early, for a machine that is busy with other tests.
 
-    What the core can't do yet is left out: on so short a run it may be met or not.
+    Left out is what the core can't do yet, and the supply temperature, which takes longer to settle after a take-over
+    than is waited here: on so short a run they may be met or not.
     """
     scenario = find(name, every())
-    expect = tuple(item for item in scenario.expect if not item.known)
+    expect = tuple(item for item in scenario.expect if not item.known and item.channel != "supply_error_k")
     common = {**scenario.common, **Scenario.model_validate({**scenario.model_dump(), "common": WIDE}).common}
     return scenario.model_copy(update={"settle_s": 8.0, "seconds": seconds, "expect": expect, "common": common})
 
