@@ -4,13 +4,34 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import pytest
 
-from controller.core.points import NEVER_READ, USABLE, Kind, Point, Quality, Reading, Value, bad, good, record
+from controller.core.points import (
+    NEVER_READ,
+    USABLE,
+    Kind,
+    Point,
+    Quality,
+    Reading,
+    Value,
+    bad,
+    good,
+    points_of,
+    record,
+)
 
 SPEED = Point("pump_1", "speed", Kind.NUMBER)
+
+
+class Ids(NamedTuple):
+    running: str
+    speed: str
+
+
+def test_points_of_a_device_are_named_by_the_fields_asked_for() -> None:
+    assert points_of("pump_1", Ids) == Ids(running="pump_1.running", speed="pump_1.speed")
 
 
 def test_names_that_leave_the_controller() -> None:
