@@ -69,7 +69,7 @@ def executed(source: str) -> str:
 
 def mutants(source: str) -> Iterator[tuple[str, str]]:
     """Yield the place (line and number on it) and the source of each mutant."""
-    from mutmut import Context, list_mutations, mutate  # type: ignore[import-not-found]
+    from mutmut import Context, list_mutations, mutate
 
     plain = executed(source)
     for at in list_mutations(Context(source=source, filename="x")):

@@ -127,8 +127,9 @@ def test_what_each_of_hundreds_of_alarms_has_is_small(made: object) -> None:
 def test_figures_of_an_hour() -> None:
     load = Load()
     load.step(1000.0)
-    for at, priority in ((1100.0, "high"), (1150.0, "low"), (1300.0, "high"), (4500.0, "critical")):
-        load.came(priority, at)  # type: ignore[arg-type]
+    came: list[tuple[float, Priority]] = [(1100.0, "high"), (1150.0, "low"), (1300.0, "high"), (4500.0, "critical")]
+    for at, priority in came:
+        load.came(priority, at)
     load.step(4600.0)
     assert load.figures(4600.0) == {
         "rate": 1.0, "rate_mean": 4 / 6, "rate_peak": 2.0, "flood_share": 0.0,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from controller.core.alarm_states import AlarmEvent
 from controller.core.alarms import Alarm, AlarmRow, Alarms, AlarmState
 from controller.core.image import Image
@@ -11,8 +13,8 @@ A, B, C, D, E, F, G = AlarmState
 ANN = "console:ann"
 
 
-def row(name: str, **more: object) -> AlarmRow:
-    return AlarmRow(name, f"io.{name}", "on", name, "high", "c", "a", **more)  # type: ignore[arg-type]
+def row(name: str, **more: Any) -> AlarmRow:
+    return AlarmRow(name, f"io.{name}", "on", name, "high", "c", "a", **more)
 
 
 class Plant:

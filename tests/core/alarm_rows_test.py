@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from controller.core.alarm_load import Priority
 from controller.core.alarm_rows import LINK_CAUSES, REALARM_S, Equipment, LinkCause, standard_rows
-from controller.core.alarm_states import AlarmRow
+from controller.core.alarm_states import AlarmRow, Test
 
 HOUR = 3600.0
 SMALL = Equipment(
@@ -31,8 +33,8 @@ SMALL = Equipment(
 )  # fmt: skip
 
 
-def row(name: str, point: str, test: str, priority: str, **more: object) -> AlarmRow:
-    return AlarmRow(name, point, test, "", priority, "", "", **more)  # type: ignore[arg-type]
+def row(name: str, point: str, test: Test, priority: Priority, **more: Any) -> AlarmRow:
+    return AlarmRow(name, point, test, "", priority, "", "", **more)
 
 
 ROWS = [

@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from controller.core import alarm_states as module
-from controller.core.alarm_states import HIDDEN, NEVER, Alarm, AlarmEvent, AlarmRow, Answer, holds
+from controller.core.alarm_states import HIDDEN, NEVER, Alarm, AlarmEvent, AlarmRow, Answer, Test, holds
 from controller.core.alarm_watch import SHELVE_MAX_S, Aside, Watch, restore_watch, saved_watch
 from controller.core.points import Quality, Reading, Value, bad, good
 from tests.core.alarm_rig import ANN, A, B, C, D, E, F, G
@@ -19,8 +19,8 @@ LOST = bad("sensor failed", 0.0)
 OFFSET_S = 1000.0  # wall clock over monotonic
 
 
-def row(test: str, limit: Value = 0.0, **more: Any) -> AlarmRow:
-    return AlarmRow("x", "io.x", test, "X", "high", "c", "a", limit, **more)  # type: ignore[arg-type]
+def row(test: Test, limit: Value = 0.0, **more: Any) -> AlarmRow:
+    return AlarmRow("x", "io.x", test, "X", "high", "c", "a", limit, **more)
 
 
 def alarm(**more: Any) -> Alarm:
@@ -84,14 +84,14 @@ def test_nothing_is_asked_of_an_alarm_that_its_row_does_not_say() -> None:
         ("differs", -100.0, -100.09, False, False), ("differs", 0.5, 0.5009, False, False),
     ],
 )  # fmt: skip
-def test_a_condition_holds(test: str, limit: Value, value: Value, active: bool, held: bool) -> None:
+def test_a_condition_holds(test: Test, limit: Value, value: Value, active: bool, held: bool) -> None:
     assert holds(row(test, limit, hysteresis=1.0), good(value, 0.0), active) is held
     assert holds(row(test, limit, hysteresis=1.0), good(value, 0.0), active, booting=True) is held
 
 
 @pytest.mark.parametrize("reading", [LOST, Reading(9.0, Quality.STALE, 0.0), Reading(None, Quality.GOOD, 0.0)])
 @pytest.mark.parametrize("test", get_args(module.Test))
-def test_what_can_not_be_trusted(test: str, reading: Reading) -> None:
+def test_what_can_not_be_trusted(test: Test, reading: Reading) -> None:
     stays = test in ("on", "off", "differs", "unusable")
     assert holds(row(test), reading, True) is stays
     assert holds(row(test), reading, False) is (test == "unusable")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from typing import Any
 
 import pytest
 
 from controller.core import alarms as module
-from controller.core.alarm_states import NEVER, Alarm, AlarmEvent
+from controller.core.alarm_states import NEVER, Alarm, AlarmEvent, AlarmRow
 from controller.core.alarms import Alarms, Answer
 from controller.core.image import Image
 from controller.core.points import Value, bad, good
@@ -18,9 +19,9 @@ from tests.core.alarm_rig import ANN, A, B, C, D, E, F, G, Plant, row
 QUICK = {"off_delay_s": 0.0}
 
 
-def plant(*more: object, **settings: object) -> Plant:
+def plant(*more: AlarmRow, **settings: Any) -> Plant:
     """Return a plant whose one alarm comes and goes with its flag, at once."""
-    made = Plant(row("wet", **{**QUICK, **settings}), *more)  # type: ignore[arg-type]
+    made = Plant(row("wet", **{**QUICK, **settings}), *more)
     made.step()
     return made
 
@@ -137,7 +138,7 @@ def test_operations_by_their_names_bring_back_too_and_know_who_is_at_the_pod() -
 
 
 def test_a_reset_tells_how_many_and_who() -> None:
-    life = plant(row("door", latched=True, **QUICK), row("gate", latched=True, **QUICK), latched=True)  # type: ignore[arg-type]
+    life = plant(row("door", latched=True, **QUICK), row("gate", latched=True, **QUICK), latched=True)
     life.step(1.0, io__wet=True, io__door=True, io__gate=True)
     life.alarms.ack("wet", ANN, life.now)
     life.step(1.0, io__wet=False, io__door=False)
@@ -376,7 +377,7 @@ def test_an_incident_names_its_first_and_forgets_it_with_the_next() -> None:
 
 
 def test_figures() -> None:
-    life = Plant(*(row(name, **QUICK) for name in "abcdef"), row("s", unless=("bus.lost",)))  # type: ignore[arg-type]
+    life = Plant(*(row(name, **QUICK) for name in "abcdef"), row("s", unless=("bus.lost",)))
     life.step()
     empty = life.alarms.figures(life.now)
     assert {name: value for name, value in empty.items() if name.startswith("alarms")} == {
@@ -445,7 +446,7 @@ def test_what_stands_is_saved_by_name_and_made_anew_when_it_changed() -> None:
 
 
 def test_one_spoilt_entry_costs_itself_alone() -> None:
-    life = plant(row("door", **QUICK))  # type: ignore[arg-type]
+    life = plant(row("door", **QUICK))
     life.step(1.0, io__wet=True, io__door=True)
     saved = json.loads(json.dumps(life.alarms.saved(0.0)))
     saved["standing"]["wet"]["times"] = None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from controller.core.commands import Outcome
+from controller.core.commands import Operation, Outcome
 from controller.core.image import Image
 from controller.core.points import Value, good
 from tests.core.authority_rig import ANN, SP, WATER, Desk, pod, racks, told
@@ -146,7 +146,7 @@ def progress(desk: Desk, scans: Scans) -> None:
         ("energise", "NORMAL", [(1.0, "FAULT.tripped", [told("failed", "interlock", "FAULT.tripped: why")])]),
     ],
 )  # fmt: skip
-def test_an_operation_of_the_mode_is_followed(operation: str, begin: str, scans: Scans) -> None:
+def test_an_operation_of_the_mode_is_followed(operation: Operation, begin: str, scans: Scans) -> None:
     desk = Desk()
     desk.mode, desk.cause = begin, "why"
     desk.ask(operation, by=ANN)

@@ -9,7 +9,7 @@ from typing import Any
 from controller.config.plan import load_plan
 from controller.core.alarms import AlarmRow, Alarms
 from controller.core.authority import Authority, Scene, Verdict
-from controller.core.commands import Command, Outcome
+from controller.core.commands import Code, Command, Operation, Outcome, State
 from controller.core.image import Image
 from controller.core.interlocks import Action, Interlocks, Row
 from controller.core.pod import Pod
@@ -44,8 +44,10 @@ class Desk:
     def scene(self) -> Scene:
         return Scene(self.image(), self.mode, self.cause, self.latched, self.now, self.interlocks)
 
-    def ask(self, operation: str, target: str = "", by: str = BMS, name: str = "c1", **more: Any) -> list[Outcome]:
-        command = Command(name, by, operation, target, self.now + 5, **more)  # type: ignore[arg-type]
+    def ask(
+        self, operation: Operation, target: str = "", by: str = BMS, name: str = "c1", **more: Any
+    ) -> list[Outcome]:
+        command = Command(name, by, operation, target, self.now + 5, **more)
         self.verdict = self.authority.judge([command], self.scene(), self.alarms)
         return self.verdict.outcomes
 
@@ -54,8 +56,8 @@ class Desk:
         return self.authority.follow(self.scene())
 
 
-def told(state: str, code: str = "", message: str = "", by: str = BMS, name: str = "c1", **more: Any) -> Outcome:
-    return Outcome(name, by, state, code, message, **more)  # type: ignore[arg-type]
+def told(state: State, code: Code = "", message: str = "", by: str = BMS, name: str = "c1", **more: Any) -> Outcome:
+    return Outcome(name, by, state, code, message, **more)
 
 
 def racks() -> list[str]:

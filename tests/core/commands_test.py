@@ -66,8 +66,8 @@ def test_a_command_asks_for_nothing_that_its_sender_does_not_say() -> None:
     [("accepted", True), ("applied", True), ("confirmed", True), ("rejected", False), ("failed", False),
      ("expired", False), ("superseded", False)],
 )  # fmt: skip
-def test_accepted_is_what_acts_or_acted(state: str, accepted: bool) -> None:
-    assert Outcome("c1", ANN, state).accepted is accepted  # type: ignore[arg-type]
+def test_accepted_is_what_acts_or_acted(state: State, accepted: bool) -> None:
+    assert Outcome("c1", ANN, state).accepted is accepted
 
 
 def test_a_rejection_names_the_command_and_its_sender() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -21,6 +21,7 @@ from controller.core.interlocks import (
     Permits,
     Row,
     Tier,
+    What,
     Write,
 )
 from controller.core.points import Kind, Point, Value, good
@@ -34,8 +35,8 @@ POINTS = {
 FREE = Permits({}, {})
 
 
-def trip(name: str, *whats: str, rack: str = "", **more: object) -> Row:
-    return Row(name, f"{name} happened", 0.0, True, rack, actions=tuple(map(Action, whats)), **more)  # type: ignore[arg-type]
+def trip(name: str, *whats: What, rack: str = "", **more: Any) -> Row:
+    return Row(name, f"{name} happened", 0.0, True, rack, actions=tuple(map(Action, whats)), **more)
 
 
 def acting(*rows: Row) -> Interlocks:
@@ -173,9 +174,9 @@ def test_a_group_has_its_first_for_as_long_as_one_of_it_acts() -> None:
 
 
 @pytest.mark.parametrize("what", ["racks_off", "all_off"])
-def test_the_pod_goes_down_by_a_trip_that_says_so(what: str) -> None:
+def test_the_pod_goes_down_by_a_trip_that_says_so(what: What) -> None:
     assert acting(trip("a", what)).tripped() == "a happened"
-    assert acting(Row("a", "a", 0.0, trip=False, actions=(Action(what),))).tripped() == ""  # type: ignore[arg-type]
+    assert acting(Row("a", "a", 0.0, trip=False, actions=(Action(what),))).tripped() == ""
     assert acting(trip("a", "stop")).tripped() == ""
 
 
@@ -361,7 +362,9 @@ def moved(output: Output, target: float, now: float, *, urgent: bool = False) ->
     tested.gentle_until = 5.0
     for at in (now - 1.0, now):
         tested.step([Demand(SPEED, target, "", urgent=urgent)], FREE, image(at, speed_cmd=50.0), at)
-    return tested._ramps[SPEED].value - 50.0  # type: ignore[operator]
+    value = tested._ramps[SPEED].value
+    assert value is not None
+    return value - 50.0
 
 
 def test_gentle_is_slower_for_a_time_and_never_for_what_is_urgent_or_has_no_ramp() -> None:

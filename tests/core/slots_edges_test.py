@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from controller.core import slots as module
-from controller.core.commands import Command, Outcome
+from controller.core.commands import Code, Command, Outcome
 from controller.core.slots import ASKED, Array, Ended, Floor, Lease, Lock, Setpoint, SlotRule, Slots
 
 ROW = Setpoint("pod.sp", "Cel", 30.0, 22.0, 40.0, slew_per_s=0.1, rescue_per_s=0.2)
@@ -76,7 +76,7 @@ def test_each_refusal_of_a_value_says_what_is_allowed() -> None:
     assert to.set(wish(value=22.0), 0.0)[0].accepted
     assert to.set(wish(value=40.0), 0.0)[0].accepted
     before = array(to)
-    for command, code, words in (
+    refusals: list[tuple[Command, Code, str]] = [
         (wish(value=21.9), "out_of_range", "allowed: 22 to 40 Cel"),
         (wish(value=40.1), "out_of_range", "allowed: 22 to 40 Cel"),
         (wish(value="30"), "bad_request", "value must be a finite number"),
@@ -84,8 +84,9 @@ def test_each_refusal_of_a_value_says_what_is_allowed() -> None:
         (wish(ttl_s=86_401.0), "out_of_range", "ttl_s allowed in slot 8: to 86400"),
         (wish(slot=7), "forbidden", "slots that bms may write: 8, 10, 13"),
         (wish(by=ANN), "forbidden", "slots that console:ann may write: 7"),
-    ):
-        assert to.set(command, 0.0) == [Outcome("c1", command.principal, "rejected", code, words)]  # type: ignore[arg-type]
+    ]
+    for command, code, words in refusals:
+        assert to.set(command, 0.0) == [Outcome("c1", command.principal, "rejected", code, words)]
     assert array(to) is before
 
 
