@@ -68,8 +68,10 @@ conform: $(STAMP)
 # make sim                              20 runs of 30 minutes: the whole engine against faults drawn from a seed
 # make sim RUNS=200 MINUTES=30 SEED=1   what the release needs; LOG=1 adds a row to docs/simulation.md
 # make sim SEED=17 RUNS=1               one run again, to the bit
+# make sim ENCLOSURE=profiles/enclosures/two-rack-box.toml   another enclosure
 sim: $(STAMP)
-	$(BIN)/python -m tests.sim --runs $(or $(RUNS),20) --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) $(if $(LOG),--log)
+	$(BIN)/python -m tests.sim --runs $(or $(RUNS),20) --minutes $(or $(MINUTES),30) --seed $(or $(SEED),1) \
+	    $(if $(ENCLOSURE),--enclosure $(ENCLOSURE)) $(if $(LOG),--log)
 
 # make mutants                          who finds each of 40 bugs planted on purpose; an hour
 # make mutants ONLY=gate-does-not-ramp  one of them

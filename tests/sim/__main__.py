@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
+from hil.runner import REFERENCE_POD
 from hil.trace import commit
 from tests.sim.owed import OWED, Owed, owed
 from tests.sim.runs import SCAN_S, Outcome, Pod, shrunk, unaffected_by_the_wall_clock
@@ -74,7 +75,7 @@ def log_line(given: argparse.Namespace, tally: Tally) -> str:
     owed_count = sum(tally.owed.values())
     days = tally.seconds / 86400
     return (
-        f"| {time.strftime('%Y-%m-%d')} | {commit()} | {seeds} | {given.minutes:g} | {days:.2f} | {tally.strikes} "
+        f"| {time.strftime('%Y-%m-%d')} | {commit()} | {given.enclosure.stem} | {seeds} | {given.minutes:g} | {days:.2f} | {tally.strikes} "
         f"| {len(tally.open)} | {owed_count} | {tally.served:.3f} |\n"
     )
 
@@ -86,12 +87,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first run")
     parser.add_argument("--jobs", type=int, default=min(2, os.cpu_count() or 1))
     parser.add_argument("--scan", type=float, default=SCAN_S, help="scan period in seconds")
+    parser.add_argument("--enclosure", type=Path, default=REFERENCE_POD, help="another enclosure's file")
     parser.add_argument("--log", action="store_true", help="add a row to docs/simulation.md")
     parser.add_argument("--first", action="store_true", help="end at the first violation, without shrinking it")
     parser.add_argument("--quiet", action="store_true", help="only runs with a violation, and the sums")
     given = parser.parse_args()
     began = time.monotonic()
-    pod = Pod(given.minutes, given.scan)
+    pod = Pod(given.minutes, given.scan, given.enclosure)
     tally = Tally()
     for swarm, first in pod.each(map(pod.swarm, range(given.seed, given.seed + given.runs)), given.jobs):
         outcome = unaffected_by_the_wall_clock(pod, swarm, first)
@@ -108,7 +110,7 @@ def main() -> int:
     print(f"owed and not met: {len(unmet)}" + "".join(f"\n    invariant_{e.invariant:02}: {e.missing}" for e in unmet))
     took = time.monotonic() - began
     print(
-        f"commit {commit()}, seeds {given.seed} to {given.seed + given.runs - 1}: {tally.runs} runs, "
+        f"commit {commit()}, {given.enclosure.stem}, seeds {given.seed} to {given.seed + given.runs - 1}: {tally.runs} runs, "
         f"{tally.seconds / 86400:.2f} pod-days, {tally.strikes} faults, {len(tally.open)} violations, "
         f"{sum(tally.owed.values())} owed, served {tally.served:.3f} of single faults, {took:.0f} s, "
         f"{tally.seconds / max(1e-9, tally.processor_s):.0f} times real time on a core"

@@ -30,6 +30,9 @@ RECOVERY_S = 900.0
 SOC_MIN_PCT = 10.0
 FLOOD_S, FLOOD_ALARMS = 600.0, 10
 BOOKS_SHARE, HEAT_SHARE, STEADY_S = 0.02, 0.08, 180.0
+HEAT_FROM = 0.3  # of rated power: under it noise is as large as what is looked for
+COOLANT_KJ, AIR_KJ, WATER_KJ = 1.017 * 3.95, 1.2e-3 * 1.005, 4.19  # of a litre and kelvin
+PERMIT_WITHIN_S, CHIP_LIMIT_C = 10.0, 82.0
 SERVED_ALONE = 0.98
 DRY_KW_K, FWS_KW_K, BUFFER_KJ_K, BUFFER_S = 72.0, 111.5, 10_900.0, 720.0  # of dry cooler, facility water, its buffer
 
@@ -61,7 +64,7 @@ def _flow_is_hit(seen: Track) -> bool:
 def invariant_02(seen: Track) -> str:
     """Nothing condenses: margin at least 1 K always and 2 K nearly always; the set point keeps above the dew point."""
     margin = float(seen.plant.x[at.MARGIN_K])
-    if margin < MARGIN_MIN_K:
+    if not seen.dry and margin < MARGIN_MIN_K:
         return f"condensation margin {margin:.2f} K"
     setpoint, dew = seen.number("pod.supply_temp_sp"), seen.number("pod.dew_point")
     low = setpoint is not None and dew is not None and setpoint < dew + SETPOINT_OVER_DEW_K
@@ -154,21 +157,32 @@ def invariant_05(seen: Track) -> str:
 
 
 def invariant_06(seen: Track) -> str:
-    """The IT permit stays within what the cold side can take: capacity that is there, dry cooler, and buffer."""
+    """The IT permit stays within what the cold side can take: capacity that is there, dry cooler and buffer; or water
+    from outside that may come back as warm as chips stand.
+    """
     permit = seen.number("pod.it_permit")
     if permit is None:
         return ""
+    most = _from_outside_kw(seen) if seen.plant.x[at.FROM_OUTSIDE] else _own_kw(seen, permit)
+    over = permit > 1.1 * most
+    if seen.held("permit", over) > PERMIT_WITHIN_S:
+        return f"{permit:.0f} kW are permitted where {most:.0f} can be taken out"
+    return ""
+
+
+def _from_outside_kw(seen: Track) -> float:
+    x = seen.plant.x
+    return float(x[at.OUTSIDE_LPS]) * WATER_KJ * max(0.0, CHIP_LIMIT_C - float(x[at.OUTSIDE_C]))
+
+
+def _own_kw(seen: Track, permit: float) -> float:
     x = seen.plant.x
     water_c = float(x[at.FWS_SUPPLY_C + at.FWS_CELLS - 1])
     rated = float(x[at.CHILLER_KW]) * (1 + 0.02 * (water_c - 20) - 0.01 * (float(x[at.AMBIENT_C]) - 35))
     chillers = seen.plant.facility.chillers
     able = sum(c.capacity * rated for c in chillers if c.running or (c.powered and not c.tripped))
     dry = DRY_KW_K * float(x[at.DRY_CAPACITY]) * (water_c + permit / FWS_KW_K - float(x[at.AMBIENT_C]))
-    most = able + (max(0.0, dry) if x[at.DRY_TRIPPED] == 0 else 0.0) + BUFFER_KJ_K * max(0.0, 26 - water_c) / BUFFER_S
-    over = permit > 1.1 * most
-    if seen.held("permit", over) > 10.0:
-        return f"{permit:.0f} kW are permitted where {most:.0f} can be taken out"
-    return ""
+    return able + (max(0.0, dry) if x[at.DRY_TRIPPED] == 0 else 0.0) + BUFFER_KJ_K * max(0.0, 26 - water_c) / BUFFER_S
 
 
 def end_06(seen: Track) -> str:
@@ -386,10 +400,10 @@ def _heat_matches(seen: Track) -> str:
     assert seen.effects is not None
     names = ("pod.flow", "pod.return_temp", "pod.supply_temp", "pod.it_power")
     flow, back, supply, power = (seen.number(name) for name in names)
-    if flow is None or back is None or supply is None or power is None or power < 300.0:
+    if flow is None or back is None or supply is None or power is None or power < HEAT_FROM * seen.pod.rated_kw:
         seen.since.pop("heat", None)
         return ""
-    heat = flow / 60 * 1.017 * 3.95 * (back - supply)
+    heat = flow / 60 * (AIR_KJ if seen.dry else COOLANT_KJ) * (back - supply)
     wrong = abs(heat - seen.pod.tcs.liquid_share_pct / 100 * power) > 2 * HEAT_SHARE * power
     steady = seen.swarm.profile == "manual" and not seen.effects.view.alarms
     if seen.held("heat", wrong and steady) > STEADY_S:

@@ -11,6 +11,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from controller.config.plan import load_plan
 from hil.runner import REFERENCE_POD
@@ -44,15 +45,16 @@ class Outcome:
 
 @dataclass
 class Pod:
-    """A pod warmed up once, from which runs are taken."""
+    """An enclosure warmed up once, from which runs are taken."""
 
     minutes: float
     scan_s: float = SCAN_S
+    enclosure: Path = REFERENCE_POD
     world: World = field(init=False)
     targets: dict[str, list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
-        plan = thinned(virtual_plan(load_plan(REFERENCE_POD)))
+        plan = thinned(virtual_plan(load_plan(self.enclosure)))
         self.world = World(replace(plan, scan_s=self.scan_s))
         self.targets = self.world.all_targets()
         self.world.warm()

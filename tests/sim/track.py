@@ -50,7 +50,8 @@ class Track:
         self.outlets_live: Any = x[at.OUTLET_LIVE : at.OUTLET_LIVE + at.OUTLETS_MAX * racks].reshape(
             self.outlets_on.shape
         )
-        self.pump_lps: Any = x[at.DRIVE_LPS : at.DRIVE_LPS + len(pod.tcs.pumps)]
+        movers = at.DRIVE_LPS + (at.FAN_DRIVE if x[at.AIR_COOLED] else 0)
+        self.pump_lps: Any = x[movers : movers + len(pod.tcs.pumps)]
         self.branches: Any = x[at.BRANCH_TRIPPED : at.BRANCH_TRIPPED + at.FEEDS * racks]
         self.outputs = {output.point: output for output in outputs(pod)}
         self.puts: dict[str, Put] = {}
@@ -65,6 +66,7 @@ class Track:
         self.kept: list[str] = []
         self.needs: deque[tuple[float, float]] = deque()
         self.least_need = 0.0
+        self.dry = bool(x[at.AIR_COOLED])  # nothing that may not get wet is colder than the air
         self.cold_s = self.seen_s = 0.0
         self.strikes: list[tuple[float, Strike]] = []  # begun so far
         self.active: dict[str, Strike] = {}
@@ -129,7 +131,7 @@ class Track:
             self.needs.popleft()
         self.least_need = min(value for _, value in self.needs)
         self.seen_s += world.scan_s
-        if x[at.MARGIN_K] < 2.0:
+        if not self.dry and x[at.MARGIN_K] < 2.0:
             self.cold_s += world.scan_s
         self.before.clear()
         for write in effects.writes:
