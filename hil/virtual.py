@@ -47,7 +47,7 @@ def set_clock(emulator: Emulator, clock: Callable[[], float]) -> None:
 
 
 class VirtualStage(Stage):
-    """See the module. ``scan_s`` is the plan's."""
+    """See the module. ``scan_s`` is the plan's; a ``stride`` of n scans every nth time only."""
 
     body = "virtual"
 
@@ -57,6 +57,7 @@ class VirtualStage(Stage):
         """Build the pod, or take over ``parts`` that a bench has built already."""
         super().__init__()
         self.plan, self.seed = plan, seed
+        self.stride = 1
         self.scan_s, self.sample_every = plan.scan_s, max(1, round(sample_s / plan.scan_s))
         self._scans = 0
         if parts is None:
@@ -96,25 +97,26 @@ class VirtualStage(Stage):
 
     def advance(self, seconds: float) -> None:
         """Let ``seconds`` of virtual time pass, in whole scans."""
-        for _ in range(round(seconds / self.scan_s)):
-            self._scan()
+        end = self._scans + round(seconds / self.scan_s)
+        while self._scans < end:
+            self._scan(min(self.stride, end - self._scans))
 
-    def _scan(self) -> None:
+    def _scan(self, periods: int) -> None:
         now = self.now
         if self._boots_at is not None and now >= self._boots_at:
             self._boot(now)
         if self.engine is not None:
             self._control(self.engine, now)
-        end = (self._scans + 1) * self.scan_s
+        end = (self._scans + periods) * self.scan_s
         for bus in self.buses.values():
             if self.engine is not None:
                 bus.advance(now, end)
-        self.plant.advance(self.scan_s)
-        self._scans += 1
+        self.plant.advance(periods * self.scan_s)
+        self._scans += periods
         for emulator in self.emulators.values():
             emulator.tick()
         self.watch.look()
-        if self._scans % self.sample_every == 0:
+        if self._scans % self.sample_every < periods:
             self.recorder.sample(self.now)
 
     def _control(self, engine: Engine, now: float) -> None:

@@ -9,18 +9,20 @@ from functools import cache
 from typing import Any
 
 from controller.config.plan import DevicePlan, Plan
-from controller.config.profile import Profile
+from controller.config.profile import CLASS_POINTS, Profile
 from controller.core.pod import alarm_rows, outputs
 from controller.fieldbus.planner import plan_spans
 
 SELDOM_S = 5.0  # what is read less often than this is no input of a loop or an interlock
 TOLD = ("pdu", "meter", "battery")  # classes of which only what the enclosure file names is kept
-READ_OVER_WORDS = 16  # what is left out between two points is read over: in the pod too one request fetches a phase
+READ_OVER_WORDS = 96  # what is left out between two points is read over, so that few requests fetch a power unit
 LEFT_OUT = ("points", "device_bus", "device_class")
 
 
 def thinned(plan: Plan) -> Plan:
-    """Return the plan with the points that roles, alarms, interlocks and outputs name, and what machines show often."""
+    """Return the plan with the points that roles, alarms, interlocks and outputs name, and what control may rely on of
+    its class of machine, where that is read often.
+    """
     pod = plan.pod
     fields = [getattr(pod, field.name) for field in dataclasses.fields(pod) if field.name not in LEFT_OUT]
     named = {text for field in fields for text in _texts(field)}
@@ -33,6 +35,7 @@ def thinned(plan: Plan) -> Plan:
             for span in plan_spans(device, bus.settings)
             if span.period_s is not None and span.period_s <= SELDOM_S and device.profile.device_class not in TOLD
             for point in span.points
+            if point.point.name in CLASS_POINTS[device.profile.device_class]
         }
         devices = tuple(_thinner(device, named | often) for device in bus.devices)
         buses.append(replace(bus, devices=devices))

@@ -120,6 +120,7 @@ class Track:
 
     def look(self, world: World, effects: Effects, now: float) -> None:
         """Take in one scan, after its decision and before its writes have gone anywhere."""
+        passed_s = now - self.now
         self.look_at_plant(now)
         self.effects = effects
         self.scans += 1
@@ -130,9 +131,9 @@ class Track:
         while self.needs[0][0] < now - RECENT_S:
             self.needs.popleft()
         self.least_need = min(value for _, value in self.needs)
-        self.seen_s += world.scan_s
+        self.seen_s += passed_s
         if not self.dry and x[at.MARGIN_K] < 2.0:
-            self.cold_s += world.scan_s
+            self.cold_s += passed_s
         self.before.clear()
         for write in effects.writes:
             self.before[write.point] = self.puts.get(write.point)

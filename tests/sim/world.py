@@ -23,6 +23,7 @@ from tests.sim.swarm import COMMANDS, KINDS, Strike, Swarm
 from tests.sim.track import Track
 
 WARM_LOAD = 0.6
+ALERT_S, CALM_STRIDE = 30.0, 2  # how long scans stay at their period once anything has happened; else every 2nd
 NEVER_S = 1e9  # between samples for charts, which no run here draws
 OPERATOR_S = 30.0  # how often the operator looks at the pod once all is healed
 HOSTILE_PER_SCAN = 20
@@ -42,7 +43,7 @@ class World(VirtualStage):
         self.track: Track | None = None
         self.found: list[tuple[int, float, str]] = []
         self._hash = hashlib.blake2b(digest_size=16)
-        self._zero = 0.0
+        self._zero = self._calm_at = 0.0
         self._chance = random.Random()
         self._attacking: list[Strike] = []
         self._said = 0
@@ -62,6 +63,7 @@ class World(VirtualStage):
         self._prepare(swarm)
         for at, do, strike in timeline(swarm):
             self.advance(self._zero + at - self.now)
+            self._alert()
             if do == "heal":
                 self.heal()
                 self._attacking.clear()
@@ -77,6 +79,10 @@ class World(VirtualStage):
         assert self.track is not None
         self._note_violations(judged_at_end(self.track))
 
+    def _alert(self) -> None:
+        """Scan at every period for a while."""
+        self.stride, self._calm_at = 1, self.now + ALERT_S
+
     def _prepare(self, swarm: Swarm) -> None:
         plant, pod = self.plant, self.plan.pod
         self.seed = swarm.seed
@@ -88,6 +94,7 @@ class World(VirtualStage):
         for rack in plant.racks:
             rack.load = swarm.load
         self._zero = self.now
+        self._alert()
         self.track = Track(self, swarm, self._zero)
         self.plan = replace(self.plan, pod=replace(pod, autostart=True))
         self.controller(True)
@@ -148,11 +155,13 @@ class World(VirtualStage):
             self._attack(strike, now)
         super()._control(engine, now)
 
-    def _scan(self) -> None:
+    def _scan(self, periods: int) -> None:
+        if self.now >= self._calm_at:
+            self.stride = CALM_STRIDE
         if self.engine is None and self._boots_at is None and self.track is not None:
             self.track.look_at_plant(self.now)
             self._note_violations(judged(self.track, UNATTENDED))
-        super()._scan()
+        super()._scan(periods)
 
     @property
     def device_points(self) -> Collection[str]:
@@ -173,6 +182,8 @@ class World(VirtualStage):
     def decided(self, effects: Effects, now: float) -> None:
         if self.track is None:
             return
+        if effects.transition or effects.alarms:
+            self._alert()
         said = [(write.point, write.value, write.reason) for write in effects.writes]
         if said:
             self._hash.update(repr((round(now, 3), said)).encode())
