@@ -38,7 +38,7 @@ from controller.fieldbus.units import (
 )
 from controller.fieldbus.writes import BACK_S, RETRY_S, Order, Writes, needs_current, remaining
 from hil.devices.emulator import Emulator
-from hil.virtual_lanes import Held, Lane, Ready, VirtualUnit, first, tied
+from hil.virtual_lanes import Held, Lane, Ready, VirtualUnit, first, held, tied
 from hil.wire.pdu import ModbusFault
 
 FAR_S = 3600.0
@@ -163,7 +163,7 @@ class VirtualBus:
             due.retry(started)
             self._failed(unit)
             return
-        self._take(due, words, self._held(due))
+        self._take(words, self._held(due))
         if self._writes.doubting:
             self._look_back(due, unit, words, started)
         self._answered(unit)
@@ -172,10 +172,10 @@ class VirtualBus:
         span = due.span
         key = (span.device.name, span.table, span.address, span.count)
         if key not in self._seen:
-            self._seen[key] = Held(tuple(plan.point.id for plan in span.points))
+            self._seen[key] = held(span)
         return self._seen[key]
 
-    def _take(self, due: Due, words: Sequence[int], seen: Held) -> None:
+    def _take(self, words: Sequence[int], seen: Held) -> None:
         """Put what a span holds into the inbox; what is as before gets a new time."""
         at, before, olds = self.at, seen.words, seen.readings
         if words == before:
@@ -183,21 +183,21 @@ class VirtualBus:
         elif len(olds) > 1:
             seen.readings = [
                 Reading(old.value, old.quality, at, old.reason)
-                if (own := _own(plan, due, words)) == _own(plan, due, before)
-                else decode(plan.row, own, at)
-                for plan, old in zip(due.span.points, olds, strict=True)
+                if (own := words[part]) == before[part]
+                else decode(row, own, at)
+                for row, part, old in zip(seen.rows, seen.parts, olds, strict=True)
             ]
         else:
-            seen.readings = [decode(plan.row, _own(plan, due, words), at) for plan in due.span.points]
+            seen.readings = [decode(row, words[part], at) for row, part in zip(seen.rows, seen.parts, strict=True)]
         seen.words = words
         self._inbox.update(zip(seen.names, seen.readings, strict=True))
 
     def _look_back(self, due: Due, unit: VirtualUnit, words: Sequence[int], asked_at: float) -> bool:
         """Compare what was read with what was written; return whether anything was in doubt."""
-        names, in_doubt = self._held(due).names, self._writes.in_doubt
-        doubted = [plan for plan, name in zip(due.span.points, names, strict=True) if in_doubt(name)]
-        for plan in doubted:
-            self._compare(unit, plan, _own(plan, due, words), asked_at)
+        held, in_doubt = self._held(due), self._writes.in_doubt
+        doubted = [place for place, name in enumerate(held.names) if in_doubt(name)]
+        for place in doubted:
+            self._compare(unit, due.span.points[place], words[held.parts[place]], asked_at)
         return bool(doubted)
 
     # ------------------------------------------------------------ while nothing is out of the ordinary
@@ -213,26 +213,25 @@ class VirtualBus:
 
         It leaves off for a write, and after a read that may have changed what is due when.
         """
-        ready, release = self._ready()
         writing, doubting = self._writes.next_at(NEVER), self._writes.doubting
-        until = min(end, release, writing)
-        self._touched = None
-        in_order = tied(ready)
-        while ready and self.at < until:
-            lane, started = ready.pop(0 if in_order else first(ready))[1], self.at
-            if lane.look is None or not (lane.quick or lane.cost_s <= lane.unit.timeout_s(lane.due.request)):
-                self._read(lane.due)
-                return self.at
-            words = self._look(lane, lane.look)
-            if doubting and self._look_back(lane.due, lane.unit, words, started):
-                return self.at
-            if lane.due.at < release:
-                release = lane.due.at
-                until = min(until, release)
-        if ready or self.at >= until:
-            return self.at
-        self._idle_until = min(release, writing)
-        return min(end, max(self.at + TIE_S, until))
+        end = min(end, writing)
+        while self.at < end:
+            ready, release = self._ready()
+            self._touched = None
+            in_order = tied(ready)
+            while ready and self.at < end and self.at < release:
+                lane, started = ready.pop(0 if in_order else first(ready))[1], self.at
+                if lane.look is None or not (lane.quick or lane.cost_s <= lane.unit.timeout_s(lane.due.request)):
+                    self._read(lane.due)
+                    return self.at
+                words = self._look(lane, lane.look)
+                if doubting and self._look_back(lane.due, lane.unit, words, started):
+                    return self.at
+                release = min(release, lane.due.at)
+            if not ready and self.at < min(end, release):
+                self._idle_until = min(release, writing)
+                self.at = min(end, max(self.at + TIE_S, release))
+        return self.at
 
     def _ready(self) -> tuple[list[Ready], float]:
         """Return what is due with its deadlines, and when the next one falls due."""
@@ -280,7 +279,7 @@ class VirtualBus:
             words = look()
         else:
             words = tuple(emulator.read(due.span.table, due.span.address, due.span.count))
-        self._take(due, words, lane.seen)
+        self._take(words, lane.seen)
         return words
 
     def _transact(self, unit: VirtualUnit, request: Request, table: str, address: int, count: int) -> tuple[int, ...]:
@@ -439,9 +438,3 @@ class VirtualBus:
         }
         self._reported = (self.at, self._busy_s)
         self._inbox.update((f"{self.name}.{name}", good(value, self.at)) for name, value in values.items())
-
-
-def _own(plan: PointPlan, due: Due, words: Sequence[int]) -> Sequence[int]:
-    """Return the words of one point among those of its span."""
-    low = plan.row.address - due.span.address
-    return words[low : low + plan.row.width]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from controller.config.profile import Row
 from controller.core.points import Reading
 from controller.fieldbus.bus import TIE_S
+from controller.fieldbus.planner import Span
 from controller.fieldbus.units import SLOWEST_FADES, Due, Unit
 from hil.devices.emulator import Emulator
 
@@ -28,11 +30,21 @@ class VirtualUnit(Unit):
 
 @dataclass(slots=True)
 class Held:
-    """What a span held when it was read last."""
+    """What a span held when it was read last, and where among its words each point has its own."""
 
     names: tuple[str, ...]
+    rows: tuple[Row, ...]
+    parts: tuple[slice, ...]
     words: Sequence[int] = ()
     readings: list[Reading] = field(default_factory=list)
+
+
+def held(span: Span) -> Held:
+    """Return a span of which nothing has been read yet."""
+    rows = tuple(plan.row for plan in span.points)
+    starts = [row.address - span.address for row in rows]
+    parts = tuple(slice(start, start + row.width) for start, row in zip(starts, rows, strict=True))
+    return Held(tuple(plan.point.id for plan in span.points), rows, parts)
 
 
 @dataclass(slots=True)

@@ -136,8 +136,8 @@ def test_planted_error_in_the_reading_is_seen(plan: Plan, monkeypatch: pytest.Mo
     """The comparison above would notice a stage that reads a neighbour's word."""
     from hil import virtual_bus
 
-    plain = virtual_bus._own
-    monkeypatch.setattr(virtual_bus, "_own", lambda p, d, w: plain(p, d, [*w[1:], 0]))
+    plain = virtual_bus.VirtualBus._take
+    monkeypatch.setattr(virtual_bus.VirtualBus, "_take", lambda bus, words, seen: plain(bus, (*words[1:], 0), seen))
     with pytest.raises((AssertionError, KeyError)):
         test_every_readable_point_is_read_as_the_wire_brings_it(plan)
 

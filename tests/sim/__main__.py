@@ -75,8 +75,8 @@ def log_line(given: argparse.Namespace, tally: Tally) -> str:
     owed_count = sum(tally.owed.values())
     days = tally.seconds / 86400
     return (
-        f"| {time.strftime('%Y-%m-%d')} | {commit()} | {given.enclosure.stem} | {seeds} | {given.minutes:g} | {days:.2f} | {tally.strikes} "
-        f"| {len(tally.open)} | {owed_count} | {tally.served:.3f} |\n"
+        f"| {time.strftime('%Y-%m-%d')} | {commit()} | {given.enclosure.stem} | {seeds} | {given.minutes:g} "
+        f"| {days:.2f} | {tally.strikes} | {len(tally.open)} | {owed_count} | {tally.served:.3f} |\n"
     )
 
 
@@ -110,9 +110,9 @@ def main() -> int:
     print(f"owed and not met: {len(unmet)}" + "".join(f"\n    invariant_{e.invariant:02}: {e.missing}" for e in unmet))
     took = time.monotonic() - began
     print(
-        f"commit {commit()}, {given.enclosure.stem}, seeds {given.seed} to {given.seed + given.runs - 1}: {tally.runs} runs, "
-        f"{tally.seconds / 86400:.2f} pod-days, {tally.strikes} faults, {len(tally.open)} violations, "
-        f"{sum(tally.owed.values())} owed, served {tally.served:.3f} of single faults, {took:.0f} s, "
+        f"commit {commit()}, {given.enclosure.stem}, seeds {given.seed} to {given.seed + given.runs - 1}: "
+        f"{tally.runs} runs, {tally.seconds / 86400:.2f} pod-days, {tally.strikes} faults, "
+        f"{len(tally.open)} violations, {sum(tally.owed.values())} owed, served {tally.served:.3f} of single faults, {took:.0f} s, "
         f"{tally.seconds / max(1e-9, tally.processor_s):.0f} times real time on a core"
     )
     if given.log:
