@@ -99,7 +99,7 @@ class VirtualStage(Stage):
         """Let ``seconds`` of virtual time pass, in whole scans."""
         end = self._scans + round(seconds / self.scan_s)
         while self._scans < end:
-            self._scan(min(self.stride, end - self._scans))
+            self._scan(min(self.stride - self._scans % self.stride, end - self._scans))
 
     def _scan(self, periods: int) -> None:
         now = self.now

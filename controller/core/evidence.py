@@ -16,7 +16,7 @@ from controller.core.power import Phases, any_on, branches_of
 from controller.core.sequences import RunSequence, RunState
 from controller.core.watches import BranchWatch, Fall, LevelWatch, LoopWatch, Slope, idle_pumps
 
-AIR_WINDOW_S = 20.0
+AIR_WINDOW_S, AIR_JUMP_K = 20.0, 5.0  # a sensor that lags air by half a minute can't move so far at once
 LATE_SCANS = 2.0  # more than these in the last minute: the controller does not keep up
 PUMP_SHORT_PCT = 90.0
 EASED_PCT = 95.0  # of the need: flow under this and suction under its limit are two signs of air
@@ -79,7 +79,7 @@ class Evidence:
         self.loop = LoopWatch(pod.tcs)
         self.isolated = 0
         self.level = LevelWatch(limits.level_loss_s)
-        self.air = Slope(AIR_WINDOW_S)
+        self.air = [Slope(AIR_WINDOW_S, AIR_JUMP_K) for _ in pod.room.temperatures]
         self.branches = {
             unit: Branch(
                 unit,
@@ -240,13 +240,17 @@ class Evidence:
         }
 
     def _air(self, image: Image, *, energised: bool) -> dict[str, bool]:
-        """Compare the warmest room sensor, ahead by its own lag while it rises, with the limits."""
-        limits = self.pod.protection
-        warmest, at = _highest(image, self.pod.room.temperatures)
-        rate = self.air.step(warmest, at)
-        if warmest is None:
+        """Compare the warmest room sensor, each ahead by its own lag while it rises, with the limits."""
+        limits, seen, foreseen = self.pod.protection, list[float](), list[float]()
+        for point, slope in zip(self.pod.room.temperatures, self.air, strict=True):
+            value = image.number(point, otherwise=None)
+            rate = slope.step(value, image.reading(point).at)
+            if value is not None:
+                seen.append(value)
+                foreseen.append(value + limits.air_lag_s * max(0.0, rate or 0.0))
+        if not seen:
             return {}
-        ahead = warmest + limits.air_lag_s * max(0.0, rate or 0.0)
+        warmest, ahead = max(seen), max(foreseen)
         return {
             "air_warm": warmest > limits.air_warn_c,
             "air_high": energised and ahead > limits.air_cap_c,
@@ -298,17 +302,5 @@ class Evidence:
 
 def _lowest(image: Image, points: Iterable[str]) -> tuple[float | None, float]:
     """Return the lowest usable value and when its device gave it."""
-    return min(_timed(image, points), default=(None, image.at), key=lambda one: one[0])
-
-
-def _highest(image: Image, points: Iterable[str]) -> tuple[float | None, float]:
-    return max(_timed(image, points), default=(None, image.at), key=lambda one: one[0])
-
-
-def _timed(image: Image, points: Iterable[str]) -> list[tuple[float, float]]:
-    found: list[tuple[float, float]] = []
-    for point in points:
-        value = image.number(point, otherwise=None)
-        if value is not None:
-            found.append((value, image.reading(point).at))
-    return found
+    timed = ((value, image.reading(p).at) for p in points if (value := image.number(p, otherwise=None)) is not None)
+    return min(timed, default=(None, image.at), key=lambda one: one[0])

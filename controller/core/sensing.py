@@ -21,6 +21,7 @@ ALONE_K = 3.0  # from the model: farther, and the last probe is not believed
 SPLIT_K, SPLIT_S = 1.0, 5.0
 FLOW_APART, FLOW_S = 0.10, 3.0  # of the design flow; pumps that ramp make less of a difference, or a shorter one
 POWER_APART, POWER_S = 0.07, 5.0
+POWER_AGREE_S = 60.0  # of a load that swings faster than it is read, meters agree now and then by chance
 ROLES = ("supply_temp", "return_temp", "fws_supply_temp")
 
 
@@ -84,7 +85,7 @@ class Sensing:
         self._curve = Fact(self._curve_lpm, turning)
         self._rated_kw = pod.rated_kw
         self._flow = FlowJudge(tcs.flow_design_lpm, LeakyDelay(FLOW_S))
-        self._power = Delay(POWER_S, POWER_S)
+        self._power = Delay(POWER_S, POWER_AGREE_S)
         self.water_share: float | None = None
 
     def step(self, image: Image, setpoint_c: float) -> Image:

@@ -6,6 +6,7 @@ they give figures, rows compare them with limits.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,15 +31,20 @@ TRIP_HEAT = 1.44  # of a thermal-magnetic breaker that holds 1.2 times its ratin
 
 @dataclass(slots=True)
 class Slope:
-    """Rate of change of a number over the last ``window_s``, by least squares over the values as they came."""
+    """Rate of change of a number over the last ``window_s``, by least squares over the values as they came.
+
+    A value further than ``jump`` from the one before comes from elsewhere: what was seen is forgotten.
+    """
 
     window_s: float
+    jump: float = math.inf
     seen: deque[tuple[float, float]] = field(default_factory=deque)
 
     def step(self, value: float | None, at: float) -> float | None:
         """Return units per second; None until there is enough. ``at`` is when the device gave the value."""
-        if value is None:
+        if value is None or (self.seen and abs(value - self.seen[-1][1]) > self.jump):
             self.seen.clear()
+        if value is None:
             return None
         if not self.seen or at > self.seen[-1][0]:
             self.seen.append((at, value))

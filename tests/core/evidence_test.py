@@ -321,6 +321,20 @@ def test_a_rise_of_the_air_is_foreseen() -> None:
     assert air < rig.pod.protection.air_cap_c
 
 
+@pytest.mark.parametrize("meanwhile", [None, -0.1], ids=["unknown", "a wrong value"])
+def test_a_warm_sensor_that_comes_back_is_no_rise_of_the_air(meanwhile: float | None) -> None:
+    """The warmest of the others was cooler: that is where it hangs, not what the air does."""
+    rig = ProtectionRig()
+    rig.values |= {"room_1.temperature": 25.0, "room_2.temperature": 31.0}
+    rig.run(30)
+    rig.values["room_2.temperature"] = meanwhile
+    rig.run(30)
+    rig.values["room_2.temperature"] = 31.0
+    for _ in range(round(60 / SCAN_S)):
+        rig.step()
+        assert not {"air_high", "air_hot"} & set(rig.interlocks.acting)
+
+
 def test_without_an_air_sensor_nothing_is_asked() -> None:
     rig = ProtectionRig()
     rig.values |= dict.fromkeys(rig.pod.room.temperatures, None)

@@ -112,7 +112,8 @@ def main() -> int:
     print(
         f"commit {commit()}, {given.enclosure.stem}, seeds {given.seed} to {given.seed + given.runs - 1}: "
         f"{tally.runs} runs, {tally.seconds / 86400:.2f} pod-days, {tally.strikes} faults, "
-        f"{len(tally.open)} violations, {sum(tally.owed.values())} owed, served {tally.served:.3f} of single faults, {took:.0f} s, "
+        f"{len(tally.open)} violations, {sum(tally.owed.values())} owed, "
+        f"served {tally.served:.3f} of single faults, {took:.0f} s, "
         f"{tally.seconds / max(1e-9, tally.processor_s):.0f} times real time on a core"
     )
     if given.log:

@@ -274,7 +274,7 @@ def invariant_10(seen: Track) -> str:
         if value is False and not _has_failed(seen, point):
             return f"{point} is written off {since:.1f} s after a start"
         stood = seen.stood.get(point)
-        if stood is None or isinstance(value, bool) or since > GENTLE_S:
+        if stood is None or isinstance(value, bool) or since > GENTLE_S or point in seen.turning_nothing():
             continue
         if abs(float(value) - stood) > GENTLE_PCT_PER_S * (since + 1.0) and not _needs_flow(seen, point, stood):
             return f"{point} goes from {stood:.1f} to {float(value):.1f} {since:.1f} s after a start"

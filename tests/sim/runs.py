@@ -17,11 +17,11 @@ from controller.config.plan import load_plan
 from hil.runner import REFERENCE_POD
 from hil.virtual import virtual_plan
 from tests.sim.invariants import served
-from tests.sim.swarm import Strike, Swarm, drawn
+from tests.sim.swarm import WALL_CLOCK, Strike, Swarm, drawn
 from tests.sim.thin import thinned
 from tests.sim.world import World
 
-CRASHED, WALL_CLOCK = 0, 8
+CRASHED, UNAFFECTED = 0, 8
 SHRINKS_MAX = 48
 SCAN_S = 0.5  # longer than a pod's, so that more hours fit into the same time; --scan 0.2 takes the pod's own
 CHUNK_BYTES = 1 << 16
@@ -126,12 +126,12 @@ def _outcome(swarm: Swarm, text: bytes) -> Outcome:
 
 def unaffected_by_the_wall_clock(pod: Pod, swarm: Swarm, outcome: Outcome) -> Outcome:
     """Return the outcome, with a violation of invariant 8 if the same run without its clock jumps differs."""
-    others = [strike for strike in swarm.strikes if strike.fault != "clock.jump"]
+    others = [strike for strike in swarm.strikes if strike.fault != WALL_CLOCK]
     if len(others) == len(swarm.strikes):
         return outcome
     if pod.run(swarm.of(others)).digest == outcome.digest:
         return outcome
-    return replace(outcome, violations=[*outcome.violations, (WALL_CLOCK, 0.0, "a jump of the wall clock is felt")])
+    return replace(outcome, violations=[*outcome.violations, (UNAFFECTED, 0.0, "a jump of the wall clock is felt")])
 
 
 def shrunk(pod: Pod, swarm: Swarm, fails: Callable[[Outcome], bool], most: int = SHRINKS_MAX) -> Swarm:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from controller.core.engine import Engine
+from hil.runner import REFERENCE_POD
 from tests.sim import mutants
 from tests.sim.invariants import EACH, END
 from tests.sim.owed import OWED, owed
@@ -29,6 +30,14 @@ def test_runs_keep_every_invariant_but_those_owed(pod: Pod) -> None:
     for swarm, outcome in pod.each(map(pod.swarm, SEEDS), jobs=2):
         found = [item for item in outcome.violations if owed(item[0], swarm.kinds) is None]
         assert not found, f"seed {swarm.seed}: {found}; {', '.join(map(str, swarm.strikes))}"
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("enclosure", ["two-rack-box", "air-container"])
+def test_other_enclosures_keep_every_invariant_too(enclosure: str) -> None:
+    pod = Pod(MINUTES, enclosure=REFERENCE_POD.with_name(f"{enclosure}.toml"))
+    for swarm, outcome in pod.each(map(pod.swarm, SEEDS), jobs=2):
+        assert not outcome.violations, f"seed {swarm.seed}: {', '.join(map(str, swarm.strikes))}"
 
 
 @pytest.mark.timeout(600)

@@ -16,6 +16,7 @@ FIRST_S = 60.0  # after the controller has taken over
 HEAL_SHARE = 0.4  # of the run; the rest is for recovery
 PROFILES = ("manual", "training", "inference", "square", "random")
 COMMANDS = ("commands.good", "commands.bad", "commands.hostile")
+WALL_CLOCK = "clock.jump"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("load.step", (0.1, 1.0)),
     Kind("load.crash", short=True),
     Kind("controller.killed", short=True),
-    Kind("clock.jump", (-7200.0, 7200.0, 4_294_080.0)),
+    Kind(WALL_CLOCK, (-7200.0, 7200.0, 4_294_080.0)),
     *(Kind(name) for name in COMMANDS),
 )
 

@@ -152,6 +152,11 @@ class Track:
             return 0.0
         return self.now - self.since.setdefault(name, self.now)
 
+    def turning_nothing(self) -> set[str]:
+        """Return the speed commands of drives that have tripped or have no power: wherever they go, nothing turns."""
+        drives = zip(self.pod.tcs.pumps, self.plant.tcs_pumps, strict=True)
+        return {f"{name}.speed_cmd" for name, drive in drives if drive.tripped or not drive.powered}
+
     @property
     def t(self) -> float:
         return self.now - self.zero

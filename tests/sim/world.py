@@ -19,7 +19,7 @@ from hil.plant.streams import seed_of
 from hil.virtual import VirtualStage
 from hil.warm import warm_up
 from tests.sim.invariants import UNATTENDED, judged, judged_at_end
-from tests.sim.swarm import COMMANDS, KINDS, Strike, Swarm
+from tests.sim.swarm import COMMANDS, KINDS, WALL_CLOCK, Strike, Swarm
 from tests.sim.track import Track
 
 WARM_LOAD = 0.6
@@ -43,7 +43,7 @@ class World(VirtualStage):
         self.track: Track | None = None
         self.found: list[tuple[int, float, str]] = []
         self._hash = hashlib.blake2b(digest_size=16)
-        self._zero = self._calm_at = 0.0
+        self._zero = self._calm_at = self._grid_s = 0.0
         self._chance = random.Random()
         self._attacking: list[Strike] = []
         self._said = 0
@@ -62,8 +62,11 @@ class World(VirtualStage):
         """Run a swarm from the take-over to the end of the recovery."""
         self._prepare(swarm)
         for at, do, strike in timeline(swarm):
-            self.advance(self._zero + at - self.now)
-            self._alert()
+            if strike is not None and strike.fault == WALL_CLOCK:
+                self.advance(self._grid_s * ((self._zero + at) // self._grid_s) - self.now)
+            else:
+                self.advance(self._zero + at - self.now)
+                self._alert()
             if do == "heal":
                 self.heal()
                 self._attacking.clear()
@@ -95,6 +98,7 @@ class World(VirtualStage):
             rack.load = swarm.load
         self._zero = self.now
         self._alert()
+        self._grid_s = CALM_STRIDE * self.scan_s  # when it scans however calm: a clock that jumps adds no scan
         self.track = Track(self, swarm, self._zero)
         self.plan = replace(self.plan, pod=replace(pod, autostart=True))
         self.controller(True)
