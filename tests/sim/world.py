@@ -19,6 +19,7 @@ from hil.plant.streams import seed_of
 from hil.virtual import VirtualStage
 from hil.warm import warm_up
 from tests.sim.invariants import UNATTENDED, judged, judged_at_end
+from tests.sim.nonsense import nonsense
 from tests.sim.swarm import COMMANDS, KINDS, WALL_CLOCK, Strike, Swarm
 from tests.sim.track import Track
 
@@ -182,6 +183,14 @@ class World(VirtualStage):
         super()._boot(now)
         if self.track is not None:
             self.track.booted(self, now)
+            self._let_it_err()
+
+    def _let_it_err(self) -> None:
+        """Let a part of the engine ask for nonsense now and then."""
+        engine, chance = self.engine, random.Random(f"nonsense {self.seed} {self.boots}")
+        assert engine is not None
+        rightly = engine._demands
+        engine._demands = lambda image, now: [*rightly(image, now), *nonsense(engine, image, chance)]
 
     def decided(self, effects: Effects, now: float) -> None:
         if self.track is None:
