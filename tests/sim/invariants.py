@@ -13,6 +13,7 @@ import numpy as np
 
 from controller.core.points import Quality
 from hil.plant import slots as at
+from tests.sim import promises
 from tests.sim.track import ALIVE_LPS, Track
 
 JUNCTION_MAX_C, JUNCTION_SLOW_C, JUNCTION_OFF_C, OFF_WITHIN_S = 95.0, 87.0, 92.0, 3.0
@@ -50,7 +51,7 @@ def invariant_01(seen: Track) -> str:
         return f"hottest junction {hottest:.1f} Cel"
     if hottest >= JUNCTION_SLOW_C and not _flow_is_hit(seen):
         return f"hottest junction {hottest:.1f} Cel, chips slow down"
-    return ""
+    return promises.tripped_are_off(seen) if seen.world.engine and seen.effects else ""
 
 
 def _flow_is_hit(seen: Track) -> bool:
@@ -100,7 +101,8 @@ def _too_slow(seen: Track, flowing: set[str]) -> str:
         point = f"{name}.speed_cmd"
         before, put = seen.before.get(point), seen.puts.get(point)
         slower = slower or (before is not None and put is not None and float(put.value) < float(before.value) - NEAR)
-    if not slower or not flowing:
+    unknown_yet = seen.at_strike is not None and seen.now - seen.at_strike[0] <= AFTER_STRIKE_S
+    if not slower or not flowing or unknown_yet:
         return ""
     share = [float(seen.puts[f"{name}.speed_cmd"].value) / 100 for name in flowing if f"{name}.speed_cmd" in seen.puts]
     if not share:
@@ -218,7 +220,7 @@ def invariant_07(seen: Track) -> str:
         rate = output.up_per_s if change > 0 else output.down_per_s
         if abs(change) > rate * passed * (1 + RATE_SLACK):
             return f"{point} moves by {change:.1f} in {put.at - before.at:.1f} s"
-    return ""
+    return promises.writes_are_repeated(seen)
 
 
 def invariant_08(seen: Track) -> str:
@@ -259,8 +261,10 @@ def _from_device(seen: Track, name: str) -> bool:
 
 
 def invariant_10(seen: Track) -> str:
-    """A start of the controller stops nothing, moves gently, and forgets no trip."""
+    """A start of the controller stops nothing, moves gently, and forgets no trip; nothing but a reset ever does."""
     assert seen.effects is not None
+    if text := promises.latches_hold(seen):
+        return text
     since = seen.now - seen.boot_at
     if since > TAKE_OVER_S or seen.world.engine is None:
         return ""
@@ -301,7 +305,7 @@ def invariant_11(seen: Track) -> str:
         value, setpoint = slots.value(name), array.setpoint
         if not math.isfinite(value) or not setpoint.low - NEAR <= value <= max(setpoint.high, setpoint.low) + NEAR:
             return f"{name} is {value} and may be {setpoint.low:g} to {setpoint.high:g}"
-    return ""
+    return promises.rights_are_kept(seen)
 
 
 def invariant_12(seen: Track) -> str:
@@ -348,7 +352,7 @@ def invariant_14(seen: Track) -> str:
     quiet = not seen.strikes and seen.t > 60.0
     if (calm or quiet) and len(seen.raised) > FLOOD_ALARMS:
         return f"{len(seen.raised)} alarms in 10 min with no fault at work"
-    return ""
+    return promises.acts_in_its_time(seen) or promises.machines_are_judged(seen)
 
 
 SEEN_BY = {  # fault: what begins the id of an alarm that tells of it
@@ -365,7 +369,7 @@ def end_14(seen: Track) -> str:
         begins = tuple(form.format(target=strike.target) for form in SEEN_BY[strike.fault])
         if not any(strike.target in name or name.startswith(begins) for name in seen.detected):
             return f"{strike} has raised no alarm"
-    return ""
+    return next((f"{name} stands though all is healed" for name in promises.still_stands(seen)), "")
 
 
 def invariant_15(seen: Track) -> str:

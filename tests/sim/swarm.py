@@ -17,6 +17,8 @@ HEAL_SHARE = 0.4  # of the run; the rest is for recovery
 PROFILES = ("manual", "training", "inference", "square", "random")
 COMMANDS = ("commands.good", "commands.bad", "commands.hostile")
 WALL_CLOCK = "clock.jump"
+KILLED_SHARE = 0.25  # of runs with a fault, in which the controller is killed beside
+HUMID_SHARE, HUMID_DEW_C = 0.15, (21.0, 26.0)  # of runs in which the air is so damp that the supply has to be warmer
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +140,13 @@ def drawn(seed: int, minutes: float, targets: dict[str, list[str]]) -> Swarm:
     seconds = 60 * minutes
     heal_at = HEAL_SHARE * seconds
     ambient_c = rng.uniform(5.0, 38.0)
+    dew_point_c = min(ambient_c - 1, rng.uniform(-5.0, 20.0))
+    if ambient_c > HUMID_DEW_C[1] + 1 and rng.random() < HUMID_SHARE:
+        dew_point_c = rng.uniform(*HUMID_DEW_C)
     whole = Swarm(
         seed, seconds, heal_at,
         load=rng.choice((0.1, 0.35, 0.6, 0.85, 1.0)), profile=rng.choice(PROFILES),
-        ambient_c=round(ambient_c, 1), dew_point_c=round(min(ambient_c - 1, rng.uniform(-5.0, 20.0)), 1), strikes=(),
+        ambient_c=round(ambient_c, 1), dew_point_c=round(dew_point_c, 1), strikes=(),
     )  # fmt: skip
     how_many = rng.choice((0, 1, 1, 1, *range(2, 9))) if seed else 0
     enabled = rng.sample([kind for kind in KINDS if targets[kind.fault]], 6)
@@ -151,7 +156,15 @@ def drawn(seed: int, minutes: float, targets: dict[str, list[str]]) -> Swarm:
         beside = [other for other in strikes if other.at < strike.until and strike.at < other.until]
         if len(beside) < CONCURRENT_MAX and all(other.name != strike.name for other in strikes):
             strikes.append(strike)
+    if strikes and rng.random() < KILLED_SHARE and all(strike.fault != "controller.killed" for strike in strikes):
+        strikes.append(_killed_after(rng, rng.choice(strikes), heal_at))
     return whole.of(sorted(strikes, key=lambda strike: (strike.at, strike.name)))
+
+
+def _killed_after(rng: random.Random, strike: Strike, heal_at: float) -> Strike:
+    """Return the end of the controller while it deals with a fault, or has just done so."""
+    at = min(strike.at + rng.uniform(0.5, 60.0), heal_at - 10.0)
+    return Strike(round(at, 1), round(min(heal_at, at + rng.uniform(2.0, 8.0)), 1), "controller.killed", "pod")
 
 
 def _strike(rng: random.Random, kind: Kind, heal_at: float, targets: dict[str, list[str]]) -> Strike:

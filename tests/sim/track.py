@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from controller.core.engine import Effects
+from controller.core.interlocks import Interlocks, Row
 from controller.core.pod import outputs
 from controller.core.points import Value
 from hil.plant import slots as at
@@ -78,6 +80,13 @@ class Track:
         self.stopped: dict[str, float] = {}
         self.started: dict[str, list[float]] = {}
         self.scans = 0
+        self.conditions: Mapping[str, bool] = {}  # of the interlocks' rows, as they were given to them in this scan
+        self.has_reset = False  # a reset was given with them
+        self.acting: frozenset[str] = frozenset()
+        self.acted: frozenset[str] = frozenset()  # in the scan before, or before the controller's start
+        self.machines: dict[str, str] = {}
+        self.rows: dict[str, Row] = {}
+        self.there_since: dict[str, float] = {}  # of the conditions that are there
 
     # ------------------------------------------------------------ what happens
 
@@ -107,6 +116,10 @@ class Track:
         for name, pump in zip(self.pod.tcs.pumps, plant.tcs_pumps, strict=True):
             self.stood[f"{name}.speed_cmd"] = 100 * pump.command
         self.kept = list(world.saved.get("latched", ()))
+        self.acting = frozenset(self.kept)
+        self.machines.clear()
+        self.rows = {row.id: row for row in self.interlocks.rows}
+        self.there_since.clear()
 
     def look_at_plant(self, now: float) -> None:
         """Take in how the plant stands."""
@@ -124,6 +137,7 @@ class Track:
         self.look_at_plant(now)
         self.effects = effects
         self.scans += 1
+        self.acted, self.acting = self.acting, frozenset(effects.view.acting)
         x = self.plant.x
         liquid = float(x[at.IT_KW]) * self.pod.tcs.liquid_share_pct / 100
         need = min(self.pod.tcs.flow_max_lpm, max(self.pod.tcs.flow_min_lpm, self.pod.tcs.flow_per_kw_lpm * liquid))
@@ -152,10 +166,19 @@ class Track:
             return 0.0
         return self.now - self.since.setdefault(name, self.now)
 
+    @property
+    def interlocks(self) -> Interlocks:
+        assert self.world.engine is not None
+        return self.world.engine.interlocks
+
+    def any_active(self, *names: str) -> bool:
+        """True when a fault whose name begins so is at work now."""
+        return any(strike.fault.startswith(names) for strike in self.active.values())
+
     def turning_nothing(self) -> set[str]:
-        """Return the speed commands of drives that have tripped or have no power: wherever they go, nothing turns."""
+        """Return the speed commands of drives that stand still: wherever they go, nothing turns."""
         drives = zip(self.pod.tcs.pumps, self.plant.tcs_pumps, strict=True)
-        return {f"{name}.speed_cmd" for name, drive in drives if drive.tripped or not drive.powered}
+        return {f"{name}.speed_cmd" for name, drive in drives if not drive.running}
 
     @property
     def t(self) -> float:

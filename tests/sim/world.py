@@ -14,7 +14,8 @@ import numpy as np
 from controller.config.plan import Plan
 from controller.core.commands import OPERATIONS, Command
 from controller.core.engine import Effects, Engine
-from controller.core.points import Point
+from controller.core.points import Kind, Point
+from hil.plant import slots
 from hil.plant.streams import seed_of
 from hil.virtual import VirtualStage
 from hil.warm import warm_up
@@ -48,6 +49,7 @@ class World(VirtualStage):
         self._chance = random.Random()
         self._attacking: list[Strike] = []
         self._said = 0
+        self.ordered_from_outside: dict[str, str] = {}  # operation by id of the command
         self.orders: set[str] = set()  # what the operator has ordered since the controller started
 
     def warm(self) -> None:
@@ -55,7 +57,12 @@ class World(VirtualStage):
 
     def all_targets(self) -> dict[str, list[str]]:
         """Return what each kind of the swarm may be aimed at here."""
-        return {kind.fault: ["pod"] if kind.fault in COMMANDS else list(self.targets(kind.fault)) for kind in KINDS}
+        found = {kind.fault: ["pod"] if kind.fault in COMMANDS else list(self.targets(kind.fault)) for kind in KINDS}
+        points = self.plan.pod.points
+        if self.plant.x[slots.AIR_COOLED]:
+            found["leak.rack"] = found["leak.cdu"] = []  # there is nothing to leak
+        found["point.garbage"] = [name for name in found["point.garbage"] if points[name].kind is Kind.NUMBER]
+        return found
 
     # ------------------------------------------------------------ a run
 
@@ -127,6 +134,8 @@ class World(VirtualStage):
     def _order(self, operation: str, who: str, now: float, target: str = "", **more: Any) -> None:
         self._said += 1
         expires = more.pop("expires", now + 60.0)
+        if who != CONSOLE:
+            self.ordered_from_outside[f"sim-{self._said}"] = operation
         command = Command(f"sim-{self._said}", who, operation, target, expires, **more)  # type: ignore[arg-type]
         self.commands.append(command)
 
@@ -184,6 +193,7 @@ class World(VirtualStage):
         if self.track is not None:
             self.track.booted(self, now)
             self._let_it_err()
+            self._overhear(self.track)
 
     def _let_it_err(self) -> None:
         """Let a part of the engine ask for nonsense now and then."""
@@ -191,6 +201,17 @@ class World(VirtualStage):
         assert engine is not None
         rightly = engine._demands
         engine._demands = lambda image, now: [*rightly(image, now), *nonsense(engine, image, chance)]
+
+    def _overhear(self, track: Track) -> None:
+        """Let the invariants know what the interlocks are told."""
+        assert self.engine is not None
+        plain = self.engine.interlocks.step
+
+        def step(conditions: Mapping[str, bool], now: float, *, reset: bool = False) -> None:
+            track.conditions, track.has_reset = conditions, reset
+            plain(conditions, now, reset=reset)
+
+        self.engine.interlocks.step = step
 
     def decided(self, effects: Effects, now: float) -> None:
         if self.track is None:

@@ -1,0 +1,119 @@
+"""What the core promises of itself, watched from outside: rows act in their time, latches hold, tripped racks are off.
+
+Each function returns what is wrong with this scan, or nothing; the invariants call them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from controller.core.interlocks import Row
+from tests.sim.track import Track
+
+OFF_WITHIN_S = 10.0  # of a rack that has tripped, where its power units can be told
+TRIPPED_WITHIN_S = 2.0
+SCANS_S = 1.1  # the longest scan, and a little
+REFRESH_SPARE_S = 2.5
+JUDGED_WITHIN_S = 4.0  # of what a machine shows: two polls, a scan, a start that is being proved
+SETTLED_S = 30.0  # after a start of the controller
+MAY_STAND = ("pod_it_capped",)  # while a chiller rests at low load, however little is drawn
+LIVE = ("NORMAL", "FAULT.limiting")
+LOCAL = ("reset", "maintain", "release", "lock", "unlock", "out_of_service", "return_to_service", "bypass", "unbypass")
+
+
+def acts_in_its_time(seen: Track) -> str:
+    """A row acts when its condition has held for its delay, no sooner and no later."""
+    there = sorted(name for name, here in seen.conditions.items() if here and name in seen.rows)
+    bypassed = seen.interlocks.bypasses
+    seen.there_since = {name: seen.there_since.get(name, seen.now) for name in there if name not in bypassed}
+    for name in sorted(seen.acting - seen.acted):
+        held_s, due_s = seen.now - seen.there_since.get(name, seen.now), _due_s(seen.rows[name])
+        if name not in seen.there_since or held_s < due_s - SCANS_S:
+            return f"{name} acts after {held_s:.1f} s, its delay is {due_s:g} s"
+    for name, since in seen.there_since.items() if not seen.has_reset else ():
+        if name not in seen.acting and seen.now - since > _due_s(seen.rows[name]) + SCANS_S:
+            return f"{name} does not act after {seen.now - since:.1f} s, its delay is {_due_s(seen.rows[name]):g} s"
+    return ""
+
+
+def _due_s(row: Row) -> float:
+    return row.delay_s + (row.meltdown_s or 0.0)
+
+
+def latches_hold(seen: Track) -> str:
+    """What has tripped stays so until a reset."""
+    if seen.has_reset:
+        return ""
+    gone = [name for name in sorted(seen.acted) if name not in seen.acting and seen.rows[name].trip]
+    return f"{gone[0]} has let go without a reset" if gone else ""
+
+
+def tripped_are_off(seen: Track) -> str:
+    """What has tripped is off, and the pod says so."""
+    rows = [seen.rows[name] for name in sorted(seen.acting)]
+    whole = [row for row in rows if row.trip and _takes_all(row)]
+    assert seen.effects is not None
+    mode = seen.effects.view.mode
+    said = mode.startswith(("FAULT.tripped", "STARTUP")) or mode in ("OFF", "SHUTDOWN", "COOLDOWN")
+    if seen.held("untold trip", bool(whole) and not said) > TRIPPED_WITHIN_S:
+        return f"{whole[0].id} has tripped the pod and the mode is {mode}"
+    reachable = not seen.any_active("device.", "wire.", "feed.", "point.")
+    for index, rack in enumerate(seen.pod.racks):
+        tripped = bool(whole) or any(row.trip and row.rack == rack.name for row in rows)
+        if seen.held(f"on {rack.name}", tripped and reachable and bool(seen.on[index])) > OFF_WITHIN_S:
+            return f"{rack.name} has tripped and is on"
+    return ""
+
+
+def _takes_all(row: Row) -> bool:
+    return row.does("racks_off") or row.does("all_off")
+
+
+def writes_are_repeated(seen: Track) -> str:
+    """What pumps are told is told again in time, so that a device that has forgotten it learns it."""
+    assert seen.effects is not None
+    view = seen.effects.view
+    if view.mode not in LIVE or seen.now - seen.boot_at < SETTLED_S:
+        return ""
+    for pump in seen.pod.tcs.pumps:
+        put = seen.puts.get(f"{pump}.speed_cmd")
+        if put is None or seen.now - put.at > seen.pod.protection.refresh_s + REFRESH_SPARE_S:
+            return f"{pump}.speed_cmd was not written for {seen.now - (put.at if put else seen.boot_at):.1f} s"
+    return ""
+
+
+def machines_are_judged(seen: Track) -> str:
+    """A machine that shows a fault, or stands still, has failed; one that nobody hears has not."""
+    assert seen.effects is not None
+    image, machines = seen.effects.view.image, seen.effects.view.machines
+    for name, state in machines.items():
+        before, seen.machines[name] = seen.machines.get(name, state), state
+        faulty = image.flag(f"{name}.fault", otherwise=False)
+        still = state == "running" and not image.flag(f"{name}.running", otherwise=True)
+        for what, shown in (("shows a fault", faulty and state != "failed"), ("stands still", still)):
+            if seen.held(f"{name} {what}", shown) > JUDGED_WITHIN_S:
+                return f"{name} {what} and counts as {state}"
+        if state == "failed" != before and not image.flag(f"{name}.comms", otherwise=True):
+            return f"{name} counts as failed because nobody hears it"
+    return ""
+
+
+def rights_are_kept(seen: Track) -> str:
+    """What only the console may order is refused to everybody else."""
+    assert seen.effects is not None
+    for outcome in seen.effects.outcomes:
+        if seen.world.ordered_from_outside.get(outcome.id) in LOCAL and outcome.state != "rejected":
+            return f"{seen.world.ordered_from_outside[outcome.id]} from outside was {outcome.state}"
+    return ""
+
+
+def still_stands(seen: Track) -> Iterator[str]:
+    """Yield alarms of consequence that stand though all is healed and the pod runs as it should."""
+    assert seen.effects is not None
+    if seen.healed_at is None or seen.effects.view.mode != "NORMAL" or not seen.on.all():
+        return
+    for alarm in seen.effects.view.alarms:
+        row = alarm.row
+        grave = row.priority in ("high", "critical") and not row.latched  # what is latched waits for a person
+        if alarm.active and grave and row.id not in MAY_STAND:
+            yield row.id
