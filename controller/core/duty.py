@@ -14,6 +14,7 @@ from controller.core.sequences import RunSequence, RunState
 
 HOUR_S = 3600.0
 ACTIVE = (RunState.RUNNING, RunState.STARTING)
+UNHEARD_S = 3.0  # a frame or two may be lost before another machine is started; a loss of flow does that at once
 FLAPS, FLAP_S = 2, 60.0  # so often it may not return by itself in this time while another machine runs on
 
 
@@ -76,7 +77,8 @@ class Duty:
         """
         self._watch(now)
         able = {name for name, machine in self._machines.items() if machine.state is not RunState.FAILED}
-        unknown = {name for name in able if self._machines[name].state is RunState.UNKNOWN}
+        unheard = [machine for machine in self._machines.values() if machine.state is RunState.UNKNOWN]
+        unknown = {machine.device for machine in unheard if now - machine.since >= UNHEARD_S}
         rested = {name for name in able - unknown if self._rested(self._machines[name], now)}
         fresh = rested - self.locked_out
         available = fresh if len(fresh) >= count else rested if len(rested) >= count else able - unknown
@@ -149,7 +151,7 @@ class Duty:
         return frozenset({self._exercising} if self._exercising else ())
 
     def _in_turn(self, duty: frozenset[str], now: float) -> frozenset[str]:
-        """Return ``duty`` without starts that come too soon after the last one, and with stops that do."""
+        """Return ``duty`` without starts too soon after another, with stops that are, and that wait for a proof."""
         kept = set(duty)
         starting = sorted(kept - self._active)
         if starting:
@@ -158,7 +160,7 @@ class Duty:
         proven = {name for name in self._active if self._machines[name].proven}
         leaving = sorted(proven - duty)
         if leaving:
-            first = 0 if now - self._stopped_at < self._rotation.stop_gap_s else 1
+            first = 0 if now - self._stopped_at < self._rotation.stop_gap_s or not duty <= proven else 1
             kept |= set(leaving[first:])
         return frozenset(kept)
 

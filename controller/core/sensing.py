@@ -20,8 +20,7 @@ FROZEN_S, MOVED_K = 30.0, 0.25  # a probe of 0.1 K that stands still while its p
 ALONE_K = 3.0  # from the model: farther, and the last probe is not believed
 SPLIT_K, SPLIT_S = 1.0, 5.0
 FLOW_APART, FLOW_S = 0.10, 3.0  # of the design flow; pumps that ramp make less of a difference, or a shorter one
-POWER_APART, POWER_S = 0.07, 5.0
-POWER_AGREE_S = 60.0  # of a load that swings faster than it is read, meters agree now and then by chance
+POWER_APART, POWER_S, POWER_AGREE_S = 0.07, 5.0, 60.0  # meters of a load that swings quickly agree by chance too
 ROLES = ("supply_temp", "return_temp", "fws_supply_temp")
 
 

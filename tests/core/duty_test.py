@@ -75,6 +75,31 @@ def test_what_runs_is_taken_over_and_not_changed_for_the_order_of_names() -> Non
     assert group.step(1, 60, rotate=True) == {"b"}
 
 
+@pytest.mark.parametrize("seconds", [1, 2])
+def test_one_that_is_not_heard_for_a_moment_goes_on_alone(seconds: int) -> None:
+    """A lost frame makes its state old: that is no reason to start another, and less to stop it."""
+    group = Group(told={"a": True, "b": False, "c": False})
+    assert group.step(1, 60) == {"a"}
+    group.silent.add("a")
+    group.step(1, seconds)
+    group.silent.clear()
+    for _ in range(60):
+        assert group.step(1) == {"a"}
+        assert group.told == {"a": True, "b": False, "c": False}
+
+
+def test_one_that_is_not_heard_for_long_is_stopped_only_when_its_replacement_runs() -> None:
+    group = Group(told={"a": True, "b": False, "c": False})
+    assert group.step(1, 60) == {"a"}
+    group.silent.add("a")
+    group.broken |= {"b", "c"}
+    group.step(1, 5)
+    group.silent.clear()
+    for _ in range(60):
+        assert "a" in group.step(1)
+        assert group.told["a"]
+
+
 def test_hours_are_evened_out_with_an_overlap() -> None:
     group = Group(run_s={"a": 3 * HOUR_S, "b": 2 * HOUR_S, "c": 0.0}, told={"a": True, "b": False, "c": False})
     assert group.step(1, 3, rotate=False) == {"a"}

@@ -81,7 +81,9 @@ def end_02(seen: Track) -> str:
 
 
 def invariant_03(seen: Track) -> str:
-    """No write takes the loop below its need while a rack is on, and none ever stops the last pump that makes flow."""
+    """No write takes the loop below its need while a rack is on, and none ever stops the last pump that makes flow, of
+    coolant or of facility water.
+    """
     if not seen.on.any() or _emergency_off(seen):
         return ""
     pumps = seen.pod.tcs.pumps
@@ -90,6 +92,11 @@ def invariant_03(seen: Track) -> str:
         put = seen.puts.get(f"{name}.run_cmd")
         if f"{name}.run_cmd" in seen.before and put is not None and put.value is False and flowing == {name}:
             return f"{name} is told to stop and is the last that makes flow"
+    for index, name in enumerate(seen.pod.fws.pumps):
+        turns = seen.plant.facility.pumps[index].running
+        alone = turns and seen.water_lps[index] > max(ALIVE_LPS, 0.9 * seen.water_lps.sum())
+        if alone and f"{name}.run_cmd" in seen.before and seen.puts[f"{name}.run_cmd"].value is False:
+            return f"{name} is told to stop and is the last that makes water flow"
     return _too_slow(seen, flowing)
 
 

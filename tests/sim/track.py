@@ -54,6 +54,7 @@ class Track:
         )
         movers = at.DRIVE_LPS + (at.FAN_DRIVE if x[at.AIR_COOLED] else 0)
         self.pump_lps: Any = x[movers : movers + len(pod.tcs.pumps)]
+        self.water_lps: Any = x[at.DRIVE_LPS + at.FWS_DRIVE : at.DRIVE_LPS + at.FWS_DRIVE + len(pod.fws.pumps)]
         self.branches: Any = x[at.BRANCH_TRIPPED : at.BRANCH_TRIPPED + at.FEEDS * racks]
         self.outputs = {output.point: output for output in outputs(pod)}
         self.puts: dict[str, Put] = {}
