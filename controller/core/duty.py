@@ -151,7 +151,7 @@ class Duty:
         return frozenset({self._exercising} if self._exercising else ())
 
     def _in_turn(self, duty: frozenset[str], now: float) -> frozenset[str]:
-        """Return ``duty`` without starts too soon after another, with stops that are, and that wait for a proof."""
+        """Return ``duty`` less starts that come too soon, and who may not stop: too soon, or not all are proven."""
         kept = set(duty)
         starting = sorted(kept - self._active)
         if starting:

@@ -1,7 +1,7 @@
 """From a seed to a swarm of faults: what is struck, when, how hard, for how long; under which load and weather.
 
-Each run enables a few kinds only, so that rare ones get time to themselves; never more than two are at work at once, and the
-end of the controller beside them.
+Each run enables a few kinds only, so that rare ones get time to themselves; never more than two are at work at once,
+and the end of the controller beside them.
 """
 
 from __future__ import annotations
