@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from controller.core.assess import LOOP, reading
 from controller.core.headroom import Headroom, Seen
 from controller.core.image import Image
-from controller.core.permit import Limit, Load, Permit
+from controller.core.permit import IDLE_PCT, Limit, Load, Permit
 from controller.core.pod import Pod
 from controller.core.points import Reading, good
 from controller.core.power import EnergiseSequence, off_demands
@@ -58,7 +58,7 @@ class Allowance:
         if image.flag("pod.booting", otherwise=True):
             limits = []
         self.permit.step(limits, loads(self._pod, image, heat.power_kw), heat.power_kw, now)
-        return image.with_derived(self._published(now))
+        return image.with_derived(self._published(heat.power_kw, now))
 
     def demands(self, image: Image, blocked: AbstractSet[str], now: float, *, normal: bool) -> Iterable[Demand]:
         """Keep shed racks off; bring them back one after another when the full permit stands again.
@@ -76,12 +76,14 @@ class Allowance:
         yield from self._restore.step(image, {*blocked, *others}, now)
         shed -= {rack.name for rack in racks if not rack.pending(image)}
 
-    def _published(self, at: float) -> dict[str, Reading]:
+    def _published(self, power_kw: float | None, at: float) -> dict[str, Reading]:
         headroom, permit = self.headroom, self.permit
         found = {point: reading(value, at) for point, value in headroom.numbers.items()}
         pod = permit.pod
         found["pod.it_limit"] = good(pod.cause, at)
         found["pod.it_permit"], found["pod.it_cap"] = good(pod.kw, at), good(pod.cap_pct, at)
+        held = bool(pod.cause) and (power_kw is None or power_kw > IDLE_PCT / 100 * pod.kw)
+        found["pod.it_held"] = good(held, at)
         for name, (it_permit, it_cap, limited, shed, flow_wrong) in self._ids.items():
             grant = permit.racks[name]
             found[it_permit], found[it_cap] = good(grant.kw, at), good(grant.cap_pct, at)

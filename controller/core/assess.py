@@ -15,6 +15,7 @@ from controller.core.sequences import RunSequence, RunState
 from controller.core.slots import Floor, Slots
 
 FLOW_GOOD_PCT = 90.0  # of the need: silent pumps turn, for what else makes it
+RUNS_UP_SHARE = 0.5  # of the speed of the fastest pump: with less one still runs up
 FLOW_PROVEN_PCT = 60.0  # of the need: with less no rack is energised
 LOOP = ("pod.supply_temp", "pod.return_temp", "pod.fws_supply_temp", "pod.flow", "pod.it_power")
 DEW_AGREE_K, DEW_APART_K = 1.0, 0.5
@@ -126,15 +127,18 @@ def about_machines(
 def pumps_turning(image: Image, pumps: Sequence[RunSequence]) -> tuple[int, float | None]:
     """Return how many TCS pumps turn, and their mean speed in % where it is known.
 
-    While the flow is good, those that do not answer turn as well: noise on their line does not slow anything down.
+    One that still runs up moves nothing yet and does not count. While the flow is good, those that do not answer turn
+    as well: noise on their line does not slow anything down.
     """
-    proven = [pump for pump in pumps if pump.proven]
-    speeds = image.numbers(pump.speed_id for pump in proven)
+    said = [image.number(pump.speed_id, otherwise=None) for pump in pumps if pump.proven]
+    least = RUNS_UP_SHARE * max((speed for speed in said if speed is not None), default=0.0)
+    turning = [speed for speed in said if speed is None or speed >= least]
+    speeds = [speed for speed in turning if speed is not None]
     silent = sum(pump.state is RunState.UNKNOWN for pump in pumps)
     ratio = image.number("pod.flow_ratio", otherwise=None)
     if silent and ratio is not None and ratio >= FLOW_GOOD_PCT:
-        return len(proven) + silent, None
-    return len(proven), sum(speeds) / len(speeds) if speeds else None
+        return len(turning) + silent, None
+    return len(turning), sum(speeds) / len(speeds) if speeds else None
 
 
 def starved(pod: Pod, image: Image, rack: str) -> bool:

@@ -110,6 +110,7 @@ class Engine:
         self.pumps = [RunSequence(name, pod.startup.pump_prove_s) for name in pod.tcs.pumps]
         self.tcs_duty = Duty(self.pumps, pod.rotation, hours, stagger=False, exercise=True)
         self.primary = Primary(pod, hours)
+        self.primary.restore(dict(saved.get("chillers", {})), now, wall_offset_s)
         self.shielded = Machines(self.pumps, self.primary.chillers)
         self.machines = (*self.pumps, *self.primary.pumps, *self.primary.chillers)
         self.buses = {f"{bus}.online": f"{bus}.lost" for bus in set(pod.device_bus.values())}
@@ -137,13 +138,7 @@ class Engine:
         image = self._assessed(image, dew_c)
         requests = self._asked(verdict, now)
         events = self.alarms.step(image, now)  # 3
-        self.shield.step(  # 4
-            image,
-            self.shielded,
-            self.modes.state,
-            verdict.isolate,
-            reset="reset" in requests,
-        )
+        self.shield.step(image, self.shielded, self.modes.state, verdict.isolate, reset="reset" in requests)  # 4
         self.allowance.shed.update(self.shield.shedding.off)
         facts = self._facts(image, requests, now)
         transition = self.modes.step(facts, self.pod.startup, now)  # 5
@@ -164,6 +159,7 @@ class Engine:
             "authority": self.authority.saved(self.wall_offset_s),
             "shed": sorted(self.allowance.shed),
             "run_h": saved_hours(self.duties),
+            "chillers": self.primary.saved(self.wall_offset_s),
         }
 
     def _scene(self, image: Image, now: float) -> Scene:

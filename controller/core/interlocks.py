@@ -15,6 +15,7 @@ from controller.core.sequences import Demand
 
 GENTLE_PER_S = 5.0  # so many units a second are the most by which an output moves soon after a take-over
 LARGE_MOVE = 5.0  # a move of a number, in its unit, that is written at once
+REGISTER_S = 2.0  # so long the gate waits for an output's own register to be read before it takes the feedback for it
 
 
 class Tier(IntEnum):
@@ -325,10 +326,11 @@ class Gate:
 
     def __init__(self, outputs: Iterable[Output], points: Mapping[str, Point], refresh_s: float) -> None:
         self._outputs = {output.point: output for output in outputs}
-        self._open = {name: points[name].kind for name in self._outputs if name in points and points[name].writable}
+        self._open = {name: points[name] for name in self._outputs if name in points and points[name].writable}
         self._refresh_s = refresh_s
         self._ramps: dict[str, Ramp] = {}
         self._last: dict[str, _Last] = {}
+        self._asked_at: dict[str, float] = {}
         self._denied: dict[str, str] = {}
         self.gentle_until = float("-inf")
 
@@ -359,10 +361,10 @@ class Gate:
         return writes, denials
 
     def _refusal(self, demand: Demand, permits: Permits) -> str:
-        kind = self._open.get(demand.point)
-        if kind is None:
+        output = self._open.get(demand.point)
+        if output is None:
             return "not an output of this pod"
-        if kind is Kind.FLAG:
+        if output.kind is Kind.FLAG:
             if not isinstance(demand.value, bool):
                 return "not on or off"
             return permits.forbidden.get((demand.point, demand.value), "") if permits.forbidden else ""
@@ -373,6 +375,8 @@ class Gate:
     def _write(self, output: Output, demand: Demand, permits: Permits, image: Image, now: float) -> Write | None:
         value, point = demand.value, output.point
         if not isinstance(value, bool | str):
+            if self._unknown(output, image, now):
+                return None
             target = clamp(float(value), permits.floors.get(point, output.low), output.high)
             value = self._ramped(output, target, image, now, urgent=demand.urgent)
         last = self._last.get(point)
@@ -386,12 +390,19 @@ class Gate:
         self._last[point] = _Last(value, now)
         return Write(point, value, output.safety, demand.reason)
 
+    def _unknown(self, output: Output, image: Image, now: float) -> bool:
+        """Return whether it may still be read where an output stands, so that its ramp must not begin yet."""
+        point = output.point
+        if point in self._ramps or not math.isfinite(output.up_per_s) or not self._open[point].readable:
+            return False
+        return not image.usable(point) and now - self._asked_at.setdefault(point, now) < REGISTER_S
+
     def _ramped(self, output: Output, target: float, image: Image, now: float, *, urgent: bool) -> float:
         ramp = self._ramps.get(output.point)
         if ramp is None:
             stands = image.number(output.point, otherwise=None)
-            if stands is None and output.feedback:
-                stands = image.number(output.feedback, otherwise=None)
+            if stands is None and output.feedback:  # of what nobody knows where it stands, none slows down by a step
+                stands = image.number(output.feedback, otherwise=output.high)
             ramp = self._ramps[output.point] = Ramp(output.up_per_s, output.down_per_s, stands, now)
         gentle = now < self.gentle_until and not urgent and math.isfinite(output.up_per_s)
         most = GENTLE_PER_S if gentle else math.inf

@@ -158,15 +158,9 @@ def pod_points(pod: Pod) -> dict[str, Point]:
         points += [Point(rack.name, name, Kind.NUMBER, unit, max_age_s=age, deadband=band) for name, unit, band in own]
         points += [Point(rack.name, name, Kind.FLAG, max_age_s=age) for name in RACK_FLAGS]
     points += [Point("pod", name, Kind.NUMBER, unit, deadband=band) for name, unit, band in ALARM_NUMBERS]
-    flags = [
-        ("pod", "valve_hunting"),
-        ("pod", "pumps_hunting"),
-        ("pod", "booting"),
-        ("pod", "isolation_held"),
-        ("pod", "alarm_flood"),
-        ("controller", "store_failing"),
-    ]
-    points += [Point(device, name, Kind.FLAG) for device, name in flags]
+    own_flags = ("valve_hunting", "pumps_hunting", "booting", "isolation_held", "alarm_flood", "it_held")
+    points += [Point("pod", name, Kind.FLAG) for name in own_flags]
+    points += [Point("controller", "store_failing", Kind.FLAG)]
     points += [Point(pump, "failed", Kind.FLAG) for pump in (*pod.tcs.pumps, *pod.fws.pumps)]
     machines = (*pod.tcs.pumps, *pod.fws.pumps, *pod.fws.chillers)
     points += [Point(machine, "duty_hours", Kind.NUMBER, "h", deadband=0.1) for machine in machines]
@@ -324,10 +318,10 @@ def _effect_rows(pod: Pod) -> Iterable[AlarmRow]:
 
 def _permit_rows(pod: Pod) -> Iterable[AlarmRow]:
     yield AlarmRow(
-        "pod_it_capped", "pod.it_cap", "below", "IT power is capped", "high",
+        "pod_it_capped", "pod.it_held", "on", "IT power is held down by a cap", "high",
         "Jobs run slower; the point it_limit says what the cooling lacks.",
         "Clear what limits the cooling; the cap goes by itself within a minute.",
-        limit=99.0, on_delay_s=15.0, group="cooling",
+        on_delay_s=15.0, group="cooling",
     )  # fmt: skip
     for rack in pod.racks:
         name = rack.name

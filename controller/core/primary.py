@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
-from typing import Literal
+from typing import Any, Literal
 
 from controller.core import assess, loops
+from controller.core.commands import number
 from controller.core.dewpoint import DoorLoop
 from controller.core.duty import Duty
 from controller.core.image import Image
@@ -16,6 +18,7 @@ from controller.core.slots import Slots
 from controller.core.staging import ChillerStaging
 
 DOOR_OPEN_PCT = 100.0
+TIMES = ("started_at", "stopped_at")  # of a chiller, which least times count from
 Wish = Literal["run", "off", "drain", "hold"]
 
 
@@ -39,6 +42,19 @@ class Primary:
         self.duties = (pumps, Duty(self.chillers, pod.rotation, hours, stagger=True, exercise=False))
         self._staging = ChillerStaging(fws)
         self._doors = DoorLoop(pod.room)
+
+    def saved(self, epoch_s: float | None) -> dict[str, Any]:
+        """Return when chillers were started and stopped, by the wall clock; nothing while that is not known."""
+        times = {c.device: [getattr(c, name) + (epoch_s or 0.0) for name in TIMES] for c in self.chillers}
+        known = {name: [math.ceil(at) if math.isfinite(at) else None for at in found] for name, found in times.items()}
+        return {} if epoch_s is None else known
+
+    def restore(self, saved: Mapping[str, Any], now: float, epoch_s: float | None) -> None:
+        """Go on with the least times that an earlier process began. One that lies ahead of the clock began just now."""
+        for chiller in self.chillers if epoch_s is not None else ():
+            for name, at in zip(TIMES, saved.get(chiller.device, ()), strict=False):
+                if (found := number(at)) is not None:
+                    setattr(chiller, name, min(now, found - (epoch_s or 0.0)))
 
     def proven(self, image: Image) -> bool:
         """Return whether water flows and a chiller runs, where the pod has any of its own."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -15,7 +16,7 @@ from controller.core.sequences import Demand
 
 SPEED, RUN, OUTLET = "pump_1.speed_cmd", "pump_1.run_cmd", "pdu_1.outlet_1"
 POINTS = {
-    SPEED: Point("pump_1", "speed_cmd", Kind.NUMBER, "%", 0.0, 100.0, writable=True),
+    SPEED: Point("pump_1", "speed_cmd", Kind.NUMBER, "%", 0.0, 100.0, writable=True, readable=False),
     RUN: Point("pump_1", "run_cmd", Kind.FLAG, writable=True),
     OUTLET: Point("pdu_1", "outlet_1", Kind.FLAG, writable=True),
     "pump_1.speed": Point("pump_1", "speed", Kind.NUMBER, "%", 0.0, 100.0),
@@ -76,6 +77,21 @@ def test_take_over_starts_from_where_the_pump_stands() -> None:
     assert not ask(tested, 10.2, (SPEED, 100.0), speed=60.0), "a small move waits for the output's pace"
     (second,) = ask(tested, 10.5, (SPEED, 100.0), speed=60.0)
     assert second.value == pytest.approx(64.0)
+
+
+def test_a_ramp_waits_for_the_outputs_own_register_where_that_can_be_read() -> None:
+    read = {**POINTS, SPEED: replace(POINTS[SPEED], readable=True)}
+
+    def tested() -> Gate:
+        return Gate([Output(SPEED, 0.0, 100.0, 8.0, 2.0, feedback="pump_1.speed")], read, 2.0)
+
+    late, never = tested(), tested()
+    assert not ask(late, 10.0, (SPEED, 100.0), speed=60.0)
+    assert ask(late, 10.5, (SPEED, 100.0), speed=60.0, speed_cmd=50.0) == []
+    assert ask(late, 11.0, (SPEED, 100.0), speed=60.0, speed_cmd=50.0)[0].value == pytest.approx(54.0)
+    assert not ask(never, 10.0, (SPEED, 100.0), speed=60.0)
+    assert not ask(never, 11.9, (SPEED, 100.0), speed=60.0)
+    assert ask(never, 12.0, (SPEED, 100.0), speed=60.0)[0].value == 60.0, "a register that never comes holds nobody up"
 
 
 def last_of(tested: Gate, target: float, start: float, *, urgent: bool) -> float:

@@ -29,7 +29,7 @@ from controller.core.sequences import Demand
 
 SPEED, RUN, LABEL = "pump_1.speed_cmd", "pump_1.run_cmd", "pump_1.label"
 POINTS = {
-    SPEED: Point("pump_1", "speed_cmd", Kind.NUMBER, "%", writable=True),
+    SPEED: Point("pump_1", "speed_cmd", Kind.NUMBER, "%", writable=True, readable=False),
     RUN: Point("pump_1", "run_cmd", Kind.FLAG, writable=True),
 }
 FREE = Permits({}, {})
@@ -341,7 +341,7 @@ def test_a_ramp_starts_at_the_output_or_else_at_its_feedback() -> None:
     output = Output(SPEED, 0.0, 100.0, 8.0, 2.0, feedback="pump_1.speed")
     assert ask(gate(output), 0.0, SPEED, 90.0, speed_cmd=40.0, speed=60.0) == []
     assert ask(gate(output), 0.0, SPEED, 90.0, speed=60.0)[0].value == 60.0
-    assert ask(gate(output), 0.0, SPEED, 90.0)[0].value == 90.0, "nothing is known: it starts where it is asked"
+    assert ask(gate(output), 0.0, SPEED, 90.0)[0].value == 100.0, "nothing is known: it starts from where it cools most"
     blind = dataclasses.replace(output, feedback="")
     assert ask(gate(blind), 0.0, SPEED, 90.0, speed=60.0)[0].value == 90.0
     tested = gate(output)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from controller.core.allowance import Allowance
 from controller.core.assess import dew_point_c
 from controller.core.blocks import LeakyDelay
 from controller.core.image import Image
 from controller.core.loops import dew_point_c as magnus_c
+from controller.core.permit import Limit
+from controller.core.pod import alarm_rows
 from controller.core.points import Reading, Value, bad, good
 from controller.core.sensing import FlowJudge, Sensing
 from tests.core.effect_test import balanced
@@ -240,3 +243,19 @@ def test_the_engine_says_which_rack_is_capped_and_takes_off_the_one_without_flow
     assert "flow_rack_4" in engine.interlocks.acting
     assert not any(rig.model.values[outlet] for outlet in POD.racks[3].outlets)
     assert rig.model.values[f"{valve}.position_cmd"] == 100.0, "no flow is no leak: its valve stays open"
+
+
+@pytest.mark.parametrize(("kw", "held"), [(2000.0, False), (600.0, False), (230.0, True), (60.0, True)])
+def test_a_cap_is_an_alarm_where_it_holds_power_down_and_not_otherwise(kw: float, held: bool) -> None:
+    rig = Rig.make()
+    rig.model.rack_kw = 27.0  # of 8 racks
+    rig.running()
+    rig.run(60)
+    engine = rig.engine
+    asked = [Limit("a test", kw)]
+    image = Allowance(POD).step(
+        rig.effects[-1].view.image, engine.authority.slots, engine.pumps, engine.primary.chillers, None, asked
+    )
+    assert image.flag("pod.it_held", otherwise=True) is held
+    row = next(row for row in alarm_rows(POD) if row.id == "pod_it_capped")
+    assert (row.point, row.test) == ("pod.it_held", "on")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 import functools
+import json
+import math
 import random
 
 import pytest
 
 from controller.core.engine import Engine
+from controller.core.primary import Primary
 from tests.core.model import SCAN_S, PodModel, Rig, quick_plan
 
 KILLS = 12
@@ -55,3 +58,41 @@ def test_nothing_stops_and_nothing_jumps(kill: int) -> None:
             break
     stops = [(point, value) for _, point, value in model.log[log_at:] if value is False and not point.endswith("ing")]
     assert not [point for point, _ in stops if point.endswith(".run_cmd") or ".outlet_" in point]
+
+
+EPOCH_S = 1_800_000_000.0  # of the wall clock at monotonic 0
+
+
+def test_least_times_of_chillers_go_on_over_a_restart_by_the_wall_clock() -> None:
+    before, after = Primary(quick_plan().pod, {}), Primary(quick_plan().pod, {})
+    before.chillers[0].stopped_at, before.chillers[1].started_at = 900.0, 950.4
+    saved = json.loads(json.dumps(before.saved(EPOCH_S)))
+    after.restore(saved, 50.0, EPOCH_S + 910.0)
+    assert [chiller.stopped_at for chiller in after.chillers] == [-10.0, -math.inf]
+    assert [chiller.started_at for chiller in after.chillers] == [-math.inf, 41.0], "never early by a rounded second"
+    after.restore(saved, 50.0, EPOCH_S - 5000.0)
+    assert after.chillers[0].stopped_at == 50.0, "a clock that was put back makes nobody wait for longer than anew"
+
+
+def test_without_a_clock_to_trust_least_times_are_neither_kept_nor_taken_up() -> None:
+    before, after = Primary(quick_plan().pod, {}), Primary(quick_plan().pod, {})
+    before.chillers[0].stopped_at = 900.0
+    assert before.saved(None) == {}
+    after.restore(before.saved(EPOCH_S), 50.0, None)
+    after.restore({"chiller_1": ["yesterday", None], "chiller_9": [1, 2]}, 50.0, EPOCH_S)
+    assert all(chiller.stopped_at == chiller.started_at == -math.inf for chiller in after.chillers)
+
+
+def test_a_chiller_stopped_before_the_restart_is_not_started_before_its_time() -> None:
+    rig = Rig.make()
+    rig.running()
+    engine, model = rig.engine, rig.model
+    engine.wall_offset_s = EPOCH_S
+    idle = next(chiller for chiller in engine.primary.chillers if not chiller.proven)
+    idle.stopped_at = model.now - 100.0
+    again = Rig(model, Engine(quick_plan().pod, json.loads(json.dumps(engine.saved())), model.now, 1, EPOCH_S))
+    model.rack_kw = 130.0
+    again.run(400.0)
+    assert not model.values[f"{idle.device}.run_cmd"]
+    again.run(110.0)
+    assert model.values[f"{idle.device}.run_cmd"], "its 600 s are over"
