@@ -107,7 +107,7 @@ def _water() -> Iterator[Fault]:
         "share", 0.1, 1, 0.75,
     )  # fmt: skip
     yield Fault(
-        "leak.cdu", "pod", "water runs out at the CDU, at 200 kPa", attribute(plant, "leak_lps"), "L/s", 0, 5, 0.2
+        "leak.cdu", "loop", "water runs out at the CDU, at 200 kPa", attribute(plant, "leak_lps"), "L/s", 0, 5, 0.2
     )
     yield Fault("makeup.failed", "pod", "no make-up water comes", attribute(plant, "makeup_failed", True))
 
@@ -166,7 +166,7 @@ def _racks() -> Iterator[Fault]:
         "rack.blocked", "rack", "its water path keeps a share of its conductance", attribute(rack, "blockage"),
         "share", 0, 1, 0.6,
     )  # fmt: skip
-    yield Fault("leak.rack", "rack", "it leaks, at 200 kPa", attribute(rack, "leak_lps"), "L/s", 0, 5, 0.05)
+    yield Fault("leak.rack", "wet_rack", "it leaks, at 200 kPa", attribute(rack, "leak_lps"), "L/s", 0, 5, 0.05)
     yield Fault("rack.refuses_cap", "rack", "heeds no power cap", attribute(rack, "refuses_cap", True))
     yield Fault("cluster.refuses_cap", "pod", "no rack heeds a power cap", attribute(plant, "cluster.refuses", True))
 

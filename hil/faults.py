@@ -57,6 +57,11 @@ class Fault:
 # ---------------------------------------------------------------- targets
 
 
+def _liquid(stage: Stage) -> bool:
+    """Whether something that can leak cools the racks."""
+    return stage.plan.pod.tcs.coolant != "air"
+
+
 def _numbered(name: str, count: int) -> list[str]:
     return [f"{name}_{index + 1}" for index in range(count)]
 
@@ -68,6 +73,8 @@ TARGETS: dict[str, Callable[[Stage], Iterable[str]]] = {
     "water": lambda stage: () if stage.plan.pod.fws.pumps else ("building",),
     "valve": lambda stage: (stage.plan.pod.tcs.valve, *filter(None, (rack.valve for rack in stage.plan.pod.racks))),
     "rack": lambda stage: (rack.name for rack in stage.plan.pod.racks),
+    "loop": lambda stage: ("pod",) if _liquid(stage) else (),
+    "wet_rack": lambda stage: (rack.name for rack in stage.plan.pod.racks) if _liquid(stage) else (),
     "feed": lambda stage: _numbered("feed", len(stage.plant.feed_kwh)),
     "branch": lambda stage: (
         f"{rack.name}.feed_{feed + 1}" for rack in stage.plan.pod.racks for feed in range(len(stage.plant.feed_kwh))

@@ -75,6 +75,7 @@ class VirtualBus:
         self._written = {d.name: [p.point.id for p in d.points if p.row.access != "r"] for d in plan.devices}
         self._seen: dict[tuple[str, str, int, int], Held] = {}
         self._lanes: list[Lane] = []  # of all units, in their order; empty while it must be made anew
+        self._round_s = 0.0  # that reading all of them once takes
         self._idle_until = 0.0  # nothing falls due before, unless a write comes
         self._touched: Emulator | None = None  # the one asked last, in one go of plain reads
         self._devices = [(unit, emulators[name]) for name, unit in self._units.items()]
@@ -224,7 +225,7 @@ class VirtualBus:
                 if lane.look is None or not (lane.quick or lane.cost_s <= lane.unit.timeout_s(lane.due.request)):
                     self._read(lane.due)
                     return self.at
-                words = self._look(lane, lane.look)
+                words = self._look(lane, lane.look, None if doubting else end)
                 if doubting and self._look_back(lane.due, lane.unit, words, started):
                     return self.at
                 release = min(release, lane.due.at)
@@ -238,6 +239,7 @@ class VirtualBus:
         now, release, ready = self.at, self.at + FAR_S, list[Ready]()
         if not self._lanes:
             self._lanes = [self._lane(due, unit) for unit in self._units.values() for due in unit.spans]
+            self._round_s = sum(lane.cost_s for lane in self._lanes)
         for lane in self._lanes:
             at = lane.due.at
             if at <= now:
@@ -264,8 +266,13 @@ class VirtualBus:
             self._held(due),
         )
 
-    def _look(self, lane: Lane, look: Callable[[], tuple[int, ...]]) -> tuple[int, ...]:
-        """Make one ordinary read and return its words."""
+    def _look(self, lane: Lane, look: Callable[[], tuple[int, ...]], end: float | None) -> tuple[int, ...]:
+        """Make one ordinary read and return its words.
+
+        Args:
+            end: when the next scan looks, if a read that is done again before need not bring anything: the plant
+                stands still meanwhile. None where every read is wanted.
+        """
         due, emulator, started, cost_s = lane.due, lane.emulator, self.at, lane.cost_s
         due.next(started)
         self.counters["transactions"] += 1
@@ -273,6 +280,8 @@ class VirtualBus:
         self.at = started + cost_s
         self._silent_in_a_row = 0
         lane.unit.learn(lane.own_s)
+        if end is not None and self.at < due.at and due.at + self._round_s < end:
+            return ()
         if emulator is not self._touched:
             self._touched = emulator if emulator.touched() else None
         if self._touched is not None:

@@ -17,7 +17,8 @@ from hil.plant.room import DOOR_FLOW, humidity_of
 from hil.plant.streams import seed_of
 
 REFERENCE_KW, LIQUID_SHARE = 1040.0, 0.85
-EXCHANGER_STROKE_S, RACK_STROKE_S = 30.0, 15.0  # fast data-centre actuators
+EXCHANGER_STROKE_S = 30.0  # of a fast data-centre actuator
+RACK_STROKE_S = 9.0  # of an actuator such as SRQ24A (Belimo, data sheet)
 START_C, ROOM_C, DEW_C = 22.0, 24.0, 12.0
 LEVEL_AT_START = 0.95
 NEVER = 1e9

@@ -105,6 +105,13 @@ def test_the_container_has_no_liquid_and_says_so() -> None:
     assert faults == leaks | {"LEVEL_LOW", "PRESS_HIGH", "TS_LOW", "CHILLER_FAIL"}
 
 
+def test_nothing_leaks_where_air_cools() -> None:
+    offered = {fault.name for fault in VirtualStage(plan_of(CONTAINER)).catalogue()}
+    assert not offered & {"leak.cdu", "leak.rack"}
+    assert offered & {"pump.trip", "room.moisture"}
+    assert VirtualStage(plan_of(BOX)).targets("leak.rack") == ["rack_1", "rack_2"]
+
+
 def test_the_container_loses_a_fan() -> None:
     stage = warm(CONTAINER)
     assert lowest_flow_lpm_without(stage, "fan_2") > 0.9 * 672_000
