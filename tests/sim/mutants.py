@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("mutants.toml")
 KILLED_BY_SIM_MIN = 38
-RUNS, MINUTES, SEED = 24, 8.0, 1
+RUNS, MINUTES, SEED = 64, 8.0, 1
 SIM_MAX_S, SUITE_MAX_S = 1800.0, 3600.0
 SUITE = ("tests/core", "tests/hil/scenario_virtual_test.py", "tests/northbound", "tests/service_test.py")
 

@@ -15,6 +15,7 @@ from controller.core.pod import outputs
 from controller.core.points import Kind, Value
 from controller.core.sequences import Demand, RunState
 
+REASON = "a bug"
 SHARE = 0.05  # of scans
 NUMBERS: tuple[Value, ...] = (math.nan, math.inf, -math.inf, True, "x")  # nothing a number's output may take
 FLAGS: tuple[Value, ...] = (0.0, 1.0, math.nan, "x")
@@ -26,7 +27,7 @@ def nonsense(engine: Engine, image: Image, chance: random.Random) -> Iterator[De
         return
     wrong = [*_unlisted(engine), *_ill_typed(engine, chance), *_stops(engine, image), *_of_tripped_racks(engine)]
     point, value = chance.choice(wrong)
-    yield Demand(point, value, "a bug")
+    yield Demand(point, value, REASON)
 
 
 def _unlisted(engine: Engine) -> Iterator[tuple[str, Value]]:

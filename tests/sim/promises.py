@@ -1,29 +1,35 @@
-"""What the core promises of itself, watched from outside: rows act in their time, latches hold, tripped racks are off.
+"""What the core promises of itself, watched from outside: rows act in their time, latches hold until a reset and no
+longer, tripped racks are off, what is asked is judged.
 
 Each function returns what is wrong with this scan, or nothing; the invariants call them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
+from controller.core.commands import number
 from controller.core.interlocks import Row
+from tests.sim.nonsense import REASON as NONSENSE
 from tests.sim.track import Track
 
+VALVE_WAITS_S = 5.0  # of a rack's water, after its power is off
 OFF_WITHIN_S = 10.0  # of a rack that has tripped, where its power units can be told
 TRIPPED_WITHIN_S = 2.0
-SCANS_S = 1.1  # the longest scan, and a little
+SCANS_S = 4.1  # the longest scan, and a little
 REFRESH_SPARE_S = 2.5
 JUDGED_WITHIN_S = 4.0  # of what a machine shows: two polls, a scan, a start that is being proved
 SETTLED_S = 30.0  # after a start of the controller
-MAY_STAND = ("pod_it_capped",)  # while a chiller rests at low load, however little is drawn
-LIVE = ("NORMAL", "FAULT.limiting")
+NEAR = 1e-6
+STEADY = ("NORMAL", "FAULT.limiting")  # modes in which pumps are told their speed all the time
 LOCAL = ("reset", "maintain", "release", "lock", "unlock", "out_of_service", "return_to_service", "bypass", "unbypass")
 
 
 def acts_in_its_time(seen: Track) -> str:
     """A row acts when its condition has held for its delay, no sooner and no later."""
     there = sorted(name for name, here in seen.conditions.items() if here and name in seen.rows)
+    seen.there_at.update(dict.fromkeys(there, seen.now))
     bypassed = seen.interlocks.bypasses
     seen.there_since = {name: seen.there_since.get(name, seen.now) for name in there if name not in bypassed}
     for name in sorted(seen.acting - seen.acted):
@@ -46,6 +52,46 @@ def latches_hold(seen: Track) -> str:
         return ""
     gone = [name for name in sorted(seen.acted) if name not in seen.acting and seen.rows[name].trip]
     return f"{gone[0]} has let go without a reset" if gone else ""
+
+
+def resets_clear(seen: Track) -> str:
+    """A reset ends what has tripped, once its condition has been gone for long enough."""
+    for name in sorted(seen.acting & seen.acted) if seen.has_reset else ():
+        gone_s = seen.now - seen.there_at.get(name, -math.inf)
+        if gone_s > seen.rows[name].clear_s + SCANS_S and seen.rows[name].trip:
+            return f"{name} is held through a reset, its condition gone for {gone_s:.0f} s"
+    return ""
+
+
+def alarms_come_once(seen: Track) -> str:
+    """An alarm that has come does not come again before it has gone."""
+    return f"{min(seen.twice)} has come twice and gone never" if seen.twice else ""
+
+
+def the_middle_counts(seen: Track) -> str:
+    """Of three probes that are heard and believed, the middle one counts."""
+    assert seen.effects is not None
+    image = seen.effects.view.image
+    for voted, probes in seen.voted.items():
+        values = [image.number(probe, otherwise=None) for probe in probes]
+        if None in values or any(image.flag(f"{probe}_suspect", otherwise=True) for probe in probes):
+            continue
+        middle, counts = sorted(value for value in values if value is not None)[1], seen.number(voted)
+        if counts is None or abs(counts - middle) > NEAR:
+            return f"{voted} is {counts} where the middle of three probes is {middle:.2f}"
+    return ""
+
+
+def valves_are_asked_in_time(seen: Track) -> str:
+    """The sequences themselves wait before they shut a rack's water; that the gate would too is the second line."""
+    for demand in seen.asked if seen.interlocks.racks_isolated() else ():
+        index = seen.rack_valves.get(demand.point)
+        if index is None or isinstance(demand.value, str) or not demand.value < 100 - NEAR:
+            continue
+        waited = seen.now - seen.off_since[index]
+        if demand.reason != NONSENSE and not waited >= VALVE_WAITS_S - NEAR:
+            return f"{demand.point} is asked to {demand.value:g} % while its rack is on or has been off too short"
+    return ""
 
 
 def tripped_are_off(seen: Track) -> str:
@@ -73,7 +119,7 @@ def writes_are_repeated(seen: Track) -> str:
     """What pumps are told is told again in time, so that a device that has forgotten it learns it."""
     assert seen.effects is not None
     view = seen.effects.view
-    if view.mode not in LIVE or seen.now - seen.boot_at < SETTLED_S:
+    if view.mode not in STEADY or seen.now - seen.boot_at < SETTLED_S:
         return ""
     for pump in seen.pod.tcs.pumps:
         put = seen.puts.get(f"{pump}.speed_cmd")
@@ -102,8 +148,26 @@ def rights_are_kept(seen: Track) -> str:
     """What only the console may order is refused to everybody else."""
     assert seen.effects is not None
     for outcome in seen.effects.outcomes:
-        if seen.world.ordered_from_outside.get(outcome.id) in LOCAL and outcome.state != "rejected":
-            return f"{seen.world.ordered_from_outside[outcome.id]} from outside was {outcome.state}"
+        command = seen.world.ordered_from_outside.get(outcome.id)
+        if command is None or outcome.state == "rejected":
+            continue
+        if command.operation in LOCAL:
+            return f"{command.operation} from outside was {outcome.state}"
+        array = seen.slots.array(command.target)
+        if command.operation != "set" or not array or array.setpoint.clamps:
+            continue
+        value, row = number(command.value), array.setpoint
+        if value is None or not row.low <= value <= row.high:
+            return f"{command.value} for {command.target} was {outcome.state}"
+    return ""
+
+
+def protection_wins(seen: Track) -> str:
+    """What protection asks of a set point is wanted, whoever else asks for less."""
+    for name, floor in seen.floors.items():
+        array = seen.slots.array(name)
+        if array is not None and array.wanted < min(floor.value, array.setpoint.high) - NEAR:
+            return f"{name} is to be {array.wanted:.2f} where protection asks for {floor.value:.2f}: {floor.reason}"
     return ""
 
 
@@ -115,5 +179,5 @@ def still_stands(seen: Track) -> Iterator[str]:
     for alarm in seen.effects.view.alarms:
         row = alarm.row
         grave = row.priority in ("high", "critical") and not row.latched  # what is latched waits for a person
-        if alarm.active and grave and row.id not in MAY_STAND:
+        if alarm.active and grave:
             yield row.id

@@ -19,6 +19,7 @@ PROFILES = ("manual", "training", "inference", "square", "random")
 COMMANDS = ("commands.good", "commands.bad", "commands.hostile")
 WALL_CLOCK = "clock.jump"
 KILLED_SHARE = 0.25  # of runs with a fault, in which the controller is killed beside
+SPARE_SHARE = 0.3  # of runs in which one pump of the TCS fewer is on duty where that is enough, and stands by
 HUMID_SHARE, HUMID_DEW_C = 0.15, (21.0, 26.0)  # of runs in which the air is so damp that the supply has to be warmer
 
 
@@ -75,6 +76,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("dry_cooler.trip"),
     Kind("doors.fans_lost", short=True),
     Kind("room.door_open", (0.3, 0.5)),
+    Kind("room.moisture", (0.001, 0.003)),
     Kind("leak.rack", (0.05, 0.2, 0.8)),
     Kind("leak.cdu", (0.05, 0.2)),
     Kind("rack.blocked", (0.6, 0.85)),
@@ -111,7 +113,10 @@ class Strike:
 
 @dataclass(frozen=True, slots=True)
 class Swarm:
-    """One run. Times in seconds from the take-over; what is at work at ``heal_at`` is healed then."""
+    """One run. Times in seconds from the take-over; what is at work at ``heal_at`` is healed then.
+
+    ``spare`` is for a run in which one TCS pump stands by where the others are enough.
+    """
 
     seed: int
     seconds: float
@@ -121,6 +126,7 @@ class Swarm:
     ambient_c: float
     dew_point_c: float
     strikes: tuple[Strike, ...]
+    spare: bool = False
 
     def of(self, strikes: Sequence[Strike]) -> Swarm:
         """Return the same run with other strikes."""
@@ -159,6 +165,7 @@ def drawn(seed: int, minutes: float, targets: dict[str, list[str]]) -> Swarm:
             strikes.append(strike)
     if strikes and rng.random() < KILLED_SHARE and all(strike.fault != "controller.killed" for strike in strikes):
         strikes.append(_killed_after(rng, rng.choice(strikes), heal_at))
+    whole = replace(whole, spare=rng.random() < SPARE_SHARE)
     return whole.of(sorted(strikes, key=lambda strike: (strike.at, strike.name)))
 
 

@@ -15,7 +15,8 @@ from controller.fieldbus.planner import plan_spans
 
 SELDOM_S = 5.0  # what is read less often than this is no input of a loop or an interlock
 TOLD = ("pdu", "meter", "battery")  # classes of which only what the enclosure file names is kept
-READ_OVER_WORDS = 96  # what is left out between two points is read over, so that few requests fetch a power unit
+READ_OVER = (*TOLD, "leak_detector")  # classes of which what is left out between two points is read over
+READ_OVER_WORDS = 96  # so that few requests fetch a power unit
 LEFT_OUT = ("points", "device_bus", "device_class")
 
 
@@ -46,7 +47,7 @@ def thinned(plan: Plan) -> Plan:
 
 def _thinner(device: DevicePlan, kept: set[str]) -> DevicePlan:
     points = tuple(p for p in device.points if p.point.id in kept or p.point.safety)
-    profile = _without_holes(device.profile) if device.profile.device_class in TOLD else device.profile
+    profile = _without_holes(device.profile) if device.profile.device_class in READ_OVER else device.profile
     return replace(device, points=points or device.points, profile=profile)
 
 

@@ -13,6 +13,8 @@ from controller.core.engine import Effects
 from controller.core.interlocks import Interlocks, Row
 from controller.core.pod import outputs
 from controller.core.points import Value
+from controller.core.sequences import Demand
+from controller.core.slots import Floor, Slots
 from hil.plant import slots as at
 from tests.sim.swarm import Strike, Swarm
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 RECENT_S = 5.0
+OF_PLANT = "hot "  # begins the names of conditions that no controller need know of
+PROBES = 3  # so many vote
 ALIVE_LPS = 0.5  # a pump that moves less makes no flow
 
 
@@ -88,6 +92,14 @@ class Track:
         self.machines: dict[str, str] = {}
         self.rows: dict[str, Row] = {}
         self.there_since: dict[str, float] = {}  # of the conditions that are there
+        self.there_at: dict[str, float] = {}  # when each condition was there last
+        self.asked: list[Demand] = []  # by sequences and loops in this scan, whatever the gate makes of it
+        self.floors: Mapping[str, Floor] = {}  # protection's, of set points
+        self.came: set[str] = set()  # alarms that have come and not gone
+        self.twice: set[str] = set()  # those that have come again meanwhile
+        self.rack_valves = {rack.valve_cmd_id: index for index, rack in enumerate(pod.racks) if rack.valve}
+        votes = {"supply_temp": pod.tcs.supply_temps, "return_temp": pod.tcs.return_temps}
+        self.voted = {f"pod.{role}": probes for role, probes in votes.items() if len(probes) == PROBES}
 
     # ------------------------------------------------------------ what happens
 
@@ -121,6 +133,9 @@ class Track:
         self.machines.clear()
         self.rows = {row.id: row for row in self.interlocks.rows}
         self.there_since.clear()
+        self.there_at.clear()
+        self.came.clear()
+        self.since = {name: since for name, since in self.since.items() if name.startswith(OF_PLANT)}
 
     def look_at_plant(self, now: float) -> None:
         """Take in how the plant stands."""
@@ -154,6 +169,10 @@ class Track:
             self.before[write.point] = self.puts.get(write.point)
             self.puts[write.point] = Put(write.value, now)
         for event in effects.alarms:
+            if event.what == "came":
+                (self.twice if event.alarm.row.id in self.came else self.came).add(event.alarm.row.id)
+            elif event.what == "returned":
+                self.came.discard(event.alarm.row.id)
             if event.alarm.state is not event.before and event.alarm.active:
                 self.raised.append(now)
                 self.detected.add(event.alarm.row.id)
@@ -171,6 +190,11 @@ class Track:
     def interlocks(self) -> Interlocks:
         assert self.world.engine is not None
         return self.world.engine.interlocks
+
+    @property
+    def slots(self) -> Slots:
+        assert self.world.engine is not None
+        return self.world.engine.authority.slots
 
     def any_active(self, *names: str) -> bool:
         """True when a fault whose name begins so is at work now."""

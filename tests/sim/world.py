@@ -12,10 +12,12 @@ from typing import Any
 import numpy as np
 
 from controller.config.plan import Plan
-from controller.core.commands import OPERATIONS, Command
+from controller.core.commands import OPERATIONS, Command, Outcome
 from controller.core.engine import Effects, Engine
+from controller.core.image import Image
 from controller.core.points import Kind, Point
-from hil.plant import slots
+from controller.core.sequences import Demand
+from controller.core.slots import Floor
 from hil.plant.streams import seed_of
 from hil.virtual import VirtualStage
 from hil.warm import warm_up
@@ -25,7 +27,7 @@ from tests.sim.swarm import COMMANDS, KINDS, WALL_CLOCK, Strike, Swarm
 from tests.sim.track import Track
 
 WARM_LOAD = 0.6
-ALERT_S, CALM_STRIDE = 30.0, 2  # how long scans stay at their period once anything has happened; else every 2nd
+ALERT_S, CALM_STRIDE = 20.0, 8  # how long scans stay at their period once anything has happened; else every 8th
 NEVER_S = 1e9  # between samples for charts, which no run here draws
 OPERATOR_S = 30.0  # how often the operator looks at the pod once all is healed
 HOSTILE_PER_SCAN = 20
@@ -49,7 +51,7 @@ class World(VirtualStage):
         self._chance = random.Random()
         self._attacking: list[Strike] = []
         self._said = 0
-        self.ordered_from_outside: dict[str, str] = {}  # operation by id of the command
+        self.ordered_from_outside: dict[str, Command] = {}
         self.orders: set[str] = set()  # what the operator has ordered since the controller started
 
     def warm(self) -> None:
@@ -59,8 +61,6 @@ class World(VirtualStage):
         """Return what each kind of the swarm may be aimed at here."""
         found = {kind.fault: ["pod"] if kind.fault in COMMANDS else list(self.targets(kind.fault)) for kind in KINDS}
         points = self.plan.pod.points
-        if self.plant.x[slots.AIR_COOLED]:
-            found["leak.rack"] = found["leak.cdu"] = []  # there is nothing to leak
         found["point.garbage"] = [name for name in found["point.garbage"] if points[name].kind is Kind.NUMBER]
         return found
 
@@ -108,7 +108,11 @@ class World(VirtualStage):
         self._alert()
         self._grid_s = CALM_STRIDE * self.scan_s  # when it scans however calm: a clock that jumps adds no scan
         self.track = Track(self, swarm, self._zero)
-        self.plan = replace(self.plan, pod=replace(pod, autostart=True))
+        tcs = pod.tcs
+        fewer = max(1, tcs.pumps_on_duty - 1)
+        if swarm.spare and fewer * tcs.pump_rated_lpm >= tcs.flow_design_lpm:
+            tcs = replace(tcs, pumps_on_duty=fewer, pumps_on_duty_low=min(fewer, tcs.pumps_on_duty_low))
+        self.plan = replace(self.plan, pod=replace(pod, tcs=tcs, autostart=True))
         self.controller(True)
 
     def _apply(self, strike: Strike | None, on: bool) -> None:
@@ -134,9 +138,9 @@ class World(VirtualStage):
     def _order(self, operation: str, who: str, now: float, target: str = "", **more: Any) -> None:
         self._said += 1
         expires = more.pop("expires", now + 60.0)
-        if who != CONSOLE:
-            self.ordered_from_outside[f"sim-{self._said}"] = operation
         command = Command(f"sim-{self._said}", who, operation, target, expires, **more)  # type: ignore[arg-type]
+        if who != CONSOLE:
+            self.ordered_from_outside[command.id] = command
         self.commands.append(command)
 
     def _attack(self, strike: Strike, now: float) -> None:
@@ -191,27 +195,28 @@ class World(VirtualStage):
         self.saved = json.loads(json.dumps(self.saved))  # as a store gives it back
         super()._boot(now)
         if self.track is not None:
+            assert self.engine is not None
             self.track.booted(self, now)
-            self._let_it_err()
-            self._overhear(self.track)
+            self._listen(self.engine, self.track)
 
-    def _let_it_err(self) -> None:
-        """Let a part of the engine ask for nonsense now and then."""
-        engine, chance = self.engine, random.Random(f"nonsense {self.seed} {self.boots}")
-        assert engine is not None
-        rightly = engine._demands
-        engine._demands = lambda image, now: [*rightly(image, now), *nonsense(engine, image, chance)]
+    def _listen(self, engine: Engine, track: Track) -> None:
+        """Let the invariants know what the parts of the engine tell each other, and one of them err now and then."""
+        chance = random.Random(f"nonsense {self.seed} {self.boots}")
+        rightly, plain, authority = engine._demands, engine.interlocks.step, engine.authority.step
 
-    def _overhear(self, track: Track) -> None:
-        """Let the invariants know what the interlocks are told."""
-        assert self.engine is not None
-        plain = self.engine.interlocks.step
+        def demands(image: Image, now: float) -> list[Demand]:
+            track.asked = [*rightly(image, now), *nonsense(engine, image, chance)]
+            return track.asked
 
-        def step(conditions: Mapping[str, bool], now: float, *, reset: bool = False) -> None:
+        def interlocks(conditions: Mapping[str, bool], now: float, *, reset: bool = False) -> None:
             track.conditions, track.has_reset = conditions, reset
             plain(conditions, now, reset=reset)
 
-        self.engine.interlocks.step = step
+        def floored(floors: Mapping[str, Floor], now: float) -> list[Outcome]:
+            track.floors = floors
+            return authority(floors, now)
+
+        engine._demands, engine.interlocks.step, engine.authority.step = demands, interlocks, floored
 
     def decided(self, effects: Effects, now: float) -> None:
         if self.track is None:
