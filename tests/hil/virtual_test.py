@@ -150,23 +150,35 @@ FAULTS: tuple[tuple[str, str, float | str | None], ...] = (
 )  # fmt: skip
 
 
-def stage_of_faults(plan: Plan) -> list[object]:
-    """Everything that a run with one fault after the other brings, and how far its buses have come."""
+def stage_of_faults(plan: Plan, scan_s: float | None) -> list[object]:
+    """Everything that a run with one fault after the other brings, and how far its buses have come.
+
+    Args:
+        scan_s: time between two scans; None for the plan's.
+    """
     stage = started(hurried(plan))
+    step_s = scan_s or 1.0
+    stage.stride = round(scan_s / plan.scan_s) if scan_s else 1
     told: list[object] = []
     for fault, target, value in (("", "", None), *FAULTS):
         if fault:
             stage.inject(fault, target, *(() if value is None else (value,)))
         for _ in range(4):
-            stage.advance(1.0)
+            stage.advance(step_s)
             told += [dict(stage.inbox), [(bus.at, dict(bus.counters)) for bus in stage.buses.values()]]
         stage.heal()
-        stage.advance(2.0)
+        stage.advance(2.0 * step_s)
     return [*told, *figures(stage)]
 
 
-def test_reading_on_brings_what_reading_singly_brings(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bus that judges every exchange by itself has the same values, times and counters, whatever is wrong with it."""
+@pytest.mark.parametrize("scan_s", [None, 4.0])
+def test_reading_on_brings_what_reading_singly_brings(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, scan_s: float | None
+) -> None:
+    """A bus that judges every exchange by itself has the same values, times and counters, whatever is wrong with it.
+
+    With 4 s between scans it leaves out most reads, which nobody would see.
+    """
     from hil import virtual_bus
 
     went_on = []
@@ -174,9 +186,9 @@ def test_reading_on_brings_what_reading_singly_brings(plan: Plan, monkeypatch: p
     monkeypatch.setattr(
         virtual_bus.VirtualBus, "_read_on", lambda bus, end: (went_on.append(bus.name), plain(bus, end))[1]
     )
-    quick = stage_of_faults(plan)
+    quick = stage_of_faults(plan, scan_s)
     assert len(set(went_on)) == len(plan.buses), "no bus is read singly from beginning to end"
     monkeypatch.setattr(virtual_bus.VirtualBus, "_undisturbed", lambda bus: False)
     went_on.clear()
-    assert stage_of_faults(plan) == quick
+    assert stage_of_faults(plan, scan_s) == quick
     assert went_on == []
