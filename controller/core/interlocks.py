@@ -374,9 +374,9 @@ class Gate:
 
     def _write(self, output: Output, demand: Demand, permits: Permits, image: Image, now: float) -> Write | None:
         value, point = demand.value, output.point
+        if self._unknown(output, value, image, now):
+            return None
         if not isinstance(value, bool | str):
-            if self._unknown(output, image, now):
-                return None
             target = clamp(float(value), permits.floors.get(point, output.low), output.high)
             value = self._ramped(output, target, image, now, urgent=demand.urgent)
         last = self._last.get(point)
@@ -390,19 +390,23 @@ class Gate:
         self._last[point] = _Last(value, now)
         return Write(point, value, output.safety, demand.reason)
 
-    def _unknown(self, output: Output, image: Image, now: float) -> bool:
-        """Return whether it may still be read where an output stands, so that its ramp must not begin yet."""
+    def _unknown(self, output: Output, value: Value, image: Image, now: float) -> bool:
+        """Return whether it may still be read where an output stands, which its first write has to go by.
+
+        What is to be switched off does not wait, and neither does a number that may jump.
+        """
         point = output.point
-        if point in self._ramps or not math.isfinite(output.up_per_s) or not self._open[point].readable:
+        waits = value is True or (not isinstance(value, bool) and math.isfinite(output.up_per_s))
+        if not waits or point in self._last or point in self._ramps or not self._open[point].readable:
             return False
         return not image.usable(point) and now - self._asked_at.setdefault(point, now) < REGISTER_S
 
     def _ramped(self, output: Output, target: float, image: Image, now: float, *, urgent: bool) -> float:
+        """Return the next step to ``target``. A drive may run faster than its register says, by a rule of its own."""
         ramp = self._ramps.get(output.point)
         if ramp is None:
-            stands = image.number(output.point, otherwise=None)
-            if stands is None and output.feedback:  # of what nobody knows where it stands, none slows down by a step
-                stands = image.number(output.feedback, otherwise=output.high)
+            told = image.numbers((output.point, output.feedback))
+            stands = max(told, default=output.high if output.feedback else None)
             ramp = self._ramps[output.point] = Ramp(output.up_per_s, output.down_per_s, stands, now)
         gentle = now < self.gentle_until and not urgent and math.isfinite(output.up_per_s)
         most = GENTLE_PER_S if gentle else math.inf

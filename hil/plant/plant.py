@@ -256,6 +256,10 @@ class Plant(Part):
         """Heat in all water, metal and air above 0 degrees."""
         return heat_stored_kj(self.x)
 
+    def dry(self) -> None:
+        """Mop up all water; what goes on leaking wets it again."""
+        self.x[at.POOLED_L : at.POOLED_L + at.ZONES] = 0.0
+
     # ------------------------------------------------------------ time
 
     def step(self, dt: float = STEP_S) -> None:

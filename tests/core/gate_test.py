@@ -17,7 +17,7 @@ from controller.core.sequences import Demand
 SPEED, RUN, OUTLET = "pump_1.speed_cmd", "pump_1.run_cmd", "pdu_1.outlet_1"
 POINTS = {
     SPEED: Point("pump_1", "speed_cmd", Kind.NUMBER, "%", 0.0, 100.0, writable=True, readable=False),
-    RUN: Point("pump_1", "run_cmd", Kind.FLAG, writable=True),
+    RUN: Point("pump_1", "run_cmd", Kind.FLAG, writable=True, readable=False),
     OUTLET: Point("pdu_1", "outlet_1", Kind.FLAG, writable=True),
     "pump_1.speed": Point("pump_1", "speed", Kind.NUMBER, "%", 0.0, 100.0),
 }
@@ -87,11 +87,31 @@ def test_a_ramp_waits_for_the_outputs_own_register_where_that_can_be_read() -> N
 
     late, never = tested(), tested()
     assert not ask(late, 10.0, (SPEED, 100.0), speed=60.0)
-    assert ask(late, 10.5, (SPEED, 100.0), speed=60.0, speed_cmd=50.0) == []
-    assert ask(late, 11.0, (SPEED, 100.0), speed=60.0, speed_cmd=50.0)[0].value == pytest.approx(54.0)
+    assert ask(late, 10.5, (SPEED, 100.0), speed=40.0, speed_cmd=50.0) == []
+    assert ask(late, 11.0, (SPEED, 100.0), speed=40.0, speed_cmd=50.0)[0].value == pytest.approx(54.0)
     assert not ask(never, 10.0, (SPEED, 100.0), speed=60.0)
     assert not ask(never, 11.9, (SPEED, 100.0), speed=60.0)
     assert ask(never, 12.0, (SPEED, 100.0), speed=60.0)[0].value == 60.0, "a register that never comes holds nobody up"
+
+
+def test_what_is_to_run_waits_for_its_register_and_what_is_to_stop_does_not() -> None:
+    def tested() -> Gate:
+        return Gate([Output(RUN)], {RUN: replace(POINTS[RUN], readable=True)}, 2.0)
+
+    runs, stops = tested(), tested()
+    assert not ask(runs, 10.0, (RUN, True))
+    assert not ask(runs, 10.5, (RUN, True), run_cmd=True), "it stands so already"
+    assert ask(runs, 12.5, (RUN, True), run_cmd=True), "and is told so again in time"
+    assert ask(stops, 10.0, (RUN, False))
+    assert ask(stops, 10.1, (RUN, True))
+
+
+def test_a_ramp_begins_where_the_drive_runs_or_was_told_to_whichever_is_higher() -> None:
+    (write,) = ask(gate(), 10.0, (SPEED, 50.0), speed_cmd=35.0, speed=100.0)
+    assert write.value == 100.0, "it runs so by a rule of its own, which it leaves when somebody speaks"
+    runs_up = gate()
+    assert not ask(runs_up, 10.0, (SPEED, 50.0), speed_cmd=85.0, speed=20.0)
+    assert ask(runs_up, 11.0, (SPEED, 50.0), speed_cmd=85.0, speed=30.0)[0].value == 83.0
 
 
 def last_of(tested: Gate, target: float, start: float, *, urgent: bool) -> float:

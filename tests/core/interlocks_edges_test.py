@@ -30,7 +30,7 @@ from controller.core.sequences import Demand
 SPEED, RUN, LABEL = "pump_1.speed_cmd", "pump_1.run_cmd", "pump_1.label"
 POINTS = {
     SPEED: Point("pump_1", "speed_cmd", Kind.NUMBER, "%", writable=True, readable=False),
-    RUN: Point("pump_1", "run_cmd", Kind.FLAG, writable=True),
+    RUN: Point("pump_1", "run_cmd", Kind.FLAG, writable=True, readable=False),
 }
 FREE = Permits({}, {})
 
@@ -339,7 +339,7 @@ def test_a_number_asked_as_a_whole_one_waits_like_any_other() -> None:
 
 def test_a_ramp_starts_at_the_output_or_else_at_its_feedback() -> None:
     output = Output(SPEED, 0.0, 100.0, 8.0, 2.0, feedback="pump_1.speed")
-    assert ask(gate(output), 0.0, SPEED, 90.0, speed_cmd=40.0, speed=60.0) == []
+    assert ask(gate(output), 0.0, SPEED, 90.0, speed_cmd=60.0, speed=40.0) == []
     assert ask(gate(output), 0.0, SPEED, 90.0, speed=60.0)[0].value == 60.0
     assert ask(gate(output), 0.0, SPEED, 90.0)[0].value == 100.0, "nothing is known: it starts from where it cools most"
     blind = dataclasses.replace(output, feedback="")

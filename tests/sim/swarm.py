@@ -83,6 +83,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("feed.lost"),
     Kind("feed.lost", flaps=True, short=True),
     Kind("load.step", (0.1, 1.0)),
+    Kind("load.step", (1.0,)),  # a job that comes and goes, while a chiller rests
     Kind("load.crash", short=True),
     Kind("controller.killed", short=True),
     Kind(WALL_CLOCK, (-7200.0, 7200.0, 4_294_080.0)),

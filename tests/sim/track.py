@@ -21,7 +21,7 @@ from tests.sim.swarm import Strike, Swarm
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-RECENT_S = 5.0
+RECENT_S = 10.0  # two scans in calm, and what meters lag
 OF_PLANT = "hot "  # begins the names of conditions that no controller need know of
 PROBES = 3  # so many vote
 ALIVE_LPS = 0.5  # a pump that moves less makes no flow
@@ -78,6 +78,8 @@ class Track:
         self.strikes: list[tuple[float, Strike]] = []  # begun so far
         self.active: dict[str, Strike] = {}
         self.healed_at: float | None = None
+        self.off_at = zero  # when the pod was OFF last; off_s: for how long it has been so
+        self.off_s = 0.0
         self.raised: deque[float] = deque()
         self.detected: set[str] = set()
         self.served0 = (float(x[at.BOOK_IT]), float(x[at.BOOK_DEMAND]))
@@ -114,7 +116,8 @@ class Track:
             return
         self.active[strike.name] = strike
         self.strikes.append((self.world.now, strike))
-        self.at_strike = (self.world.now, self._commanded_pct(), float(self.plant.it_kw))
+        may_have_fallen = self.pod.tcs.pump_down_pct_per_s * (self.world.now - self.now)  # since the last scan
+        self.at_strike = (self.world.now, self._commanded_pct() - may_have_fallen, float(self.plant.it_kw))
 
     def _commanded_pct(self) -> float:
         speeds = [self.puts.get(f"{pump}.speed_cmd") for pump in self.pod.tcs.pumps]
@@ -153,6 +156,8 @@ class Track:
         self.look_at_plant(now)
         self.effects = effects
         self.scans += 1
+        off = effects.view.mode == "OFF"
+        self.off_s, self.off_at = (self.off_s + passed_s, now) if off else (0.0, self.off_at)
         self.acted, self.acting = self.acting, frozenset(effects.view.acting)
         x = self.plant.x
         liquid = float(x[at.IT_KW]) * self.pod.tcs.liquid_share_pct / 100
@@ -204,6 +209,11 @@ class Track:
         """Return the speed commands of drives that stand still: wherever they go, nothing turns."""
         drives = zip(self.pod.tcs.pumps, self.plant.tcs_pumps, strict=True)
         return {f"{name}.speed_cmd" for name, drive in drives if not drive.running}
+
+    @property
+    def flow_lpm(self) -> float:
+        """What all pumps of the TCS move now."""
+        return 60 * float(self.pump_lps.sum())
 
     @property
     def t(self) -> float:

@@ -28,6 +28,7 @@ from tests.sim.track import Track
 
 WARM_LOAD = 0.6
 ALERT_S, CALM_STRIDE = 20.0, 8  # how long scans stay at their period once anything has happened; else every 8th
+MOVES_SHARE, MOVES_S, MOVES_STRIDE = 0.05, 10.0, 2  # of rated power from scan to scan: load that moves; every 2nd then
 NEVER_S = 1e9  # between samples for charts, which no run here draws
 OPERATOR_S = 30.0  # how often the operator looks at the pod once all is healed
 HOSTILE_PER_SCAN = 20
@@ -47,7 +48,7 @@ class World(VirtualStage):
         self.track: Track | None = None
         self.found: list[tuple[int, float, str]] = []
         self._hash = hashlib.blake2b(digest_size=16)
-        self._zero = self._calm_at = self._grid_s = 0.0
+        self._zero = self._calm_at = self._grid_s = self._moves_until = self._kw = 0.0
         self._chance = random.Random()
         self._attacking: list[Strike] = []
         self._said = 0
@@ -125,7 +126,8 @@ class World(VirtualStage):
             self.heal(strike.fault, strike.target)
 
     def _operate(self) -> None:
-        """Do what an operator does after a fault is mended: reset what has latched, start, put racks back on."""
+        """Do what an operator does after a fault is mended: mop up, reset what latched, start, put racks back on."""
+        self.plant.dry()
         mode, now = self.seen.mode, self.now
         wish = {"FAULT.tripped": "reset", "OFF": "start", "NORMAL": "energise"}.get(mode, "")
         if self.engine is not None and self.engine.interlocks.latched():
@@ -175,7 +177,10 @@ class World(VirtualStage):
 
     def _scan(self, periods: int) -> None:
         if self.now >= self._calm_at:
-            self.stride = CALM_STRIDE
+            if abs(self.plant.it_kw - self._kw) > MOVES_SHARE * self.plan.pod.rated_kw:
+                self._moves_until = self.now + MOVES_S
+            self.stride = MOVES_STRIDE if self.now < self._moves_until else CALM_STRIDE
+        self._kw = self.plant.it_kw
         if self.engine is None and self._boots_at is None and self.track is not None:
             self.track.look_at_plant(self.now)
             self._note_violations(judged(self.track, UNATTENDED))
