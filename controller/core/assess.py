@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 
 from controller.core import capacity, loops, modes
 from controller.core.alarms import Alarm
@@ -15,7 +16,7 @@ from controller.core.sequences import RunSequence, RunState
 from controller.core.slots import Floor, Slots
 
 FLOW_GOOD_PCT = 90.0  # of the need: silent pumps turn, for what else makes it
-RUNS_UP_SHARE = 0.5  # of the speed of the fastest pump: with less one still runs up
+RUNS_UP_SHARE = 0.8  # of the speed of the fastest pump: one with less moves next to nothing against it
 FLOW_PROVEN_PCT = 60.0  # of the need: with less no rack is energised
 LOOP = ("pod.supply_temp", "pod.return_temp", "pod.fws_supply_temp", "pod.flow", "pod.it_power")
 DEW_AGREE_K, DEW_APART_K = 1.0, 0.5
@@ -124,13 +125,14 @@ def about_machines(
     return found
 
 
-def pumps_turning(image: Image, pumps: Sequence[RunSequence]) -> tuple[int, float | None]:
-    """Return how many TCS pumps turn, and their mean speed in % where it is known.
+def pumps_turning(image: Image, pumps: Sequence[RunSequence], wanted: AbstractSet[str]) -> tuple[int, float | None]:
+    """Return how many TCS pumps turn and stay, and their mean speed in %; None where the flow does not tell of them.
 
     One that still runs up moves nothing yet and does not count. While the flow is good, those that do not answer turn
     as well: noise on their line does not slow anything down.
     """
-    said = [image.number(pump.speed_id, otherwise=None) for pump in pumps if pump.proven]
+    proven = [pump for pump in pumps if pump.proven]
+    said = [image.number(pump.speed_id, otherwise=None) for pump in proven if pump.device in wanted]
     least = RUNS_UP_SHARE * max((speed for speed in said if speed is not None), default=0.0)
     turning = [speed for speed in said if speed is None or speed >= least]
     speeds = [speed for speed in turning if speed is not None]
@@ -138,7 +140,18 @@ def pumps_turning(image: Image, pumps: Sequence[RunSequence]) -> tuple[int, floa
     ratio = image.number("pod.flow_ratio", otherwise=None)
     if silent and ratio is not None and ratio >= FLOW_GOOD_PCT:
         return len(turning) + silent, None
-    return len(turning), sum(speeds) / len(speeds) if speeds else None
+    alone = len(said) == len(proven)  # nobody is left that is to stop
+    return len(turning), sum(speeds) / len(speeds) if speeds and alone else None
+
+
+def carried(image: Image, pump: RunSequence, others: Iterable[RunSequence]) -> bool:
+    """Return whether any of the others turns fast enough to move what this pump moves; one of unknown speed does.
+
+    Pumps against one that is much faster only hold their check valves shut.
+    """
+    speed = image.number(pump.speed_id, otherwise=None) or 0.0
+    turning = (image.number(other.speed_id, otherwise=speed) or 0.0 for other in others)
+    return any(one >= RUNS_UP_SHARE * speed for one in turning)
 
 
 def starved(pod: Pod, image: Image, rack: str) -> bool:
@@ -210,7 +223,7 @@ def loop_ready(pod: Pod, image: Image, standing: Iterable[Alarm]) -> bool:
 
 
 def cooled(pod: Pod, image: Image, elapsed_s: float, racks_off_s: float) -> bool:
-    """Return whether COOLDOWN has removed the heat: racks off, run-on time over, supply and return even.
+    """Return whether COOLDOWN has removed the heat: racks off, run-on time over, supply and return even or all still.
 
     Args:
         elapsed_s: since COOLDOWN began.
@@ -222,7 +235,8 @@ def cooled(pod: Pod, image: Image, elapsed_s: float, racks_off_s: float) -> bool
     supply = image.number("pod.supply_temp", otherwise=None)
     back = image.number("pod.return_temp", otherwise=None)
     even = supply is not None and back is not None and back - supply < times.cooldown_band_k
-    return even or elapsed_s > times.cooldown_max_s
+    still = image.number("pod.pumps_running", otherwise=None) == 0.0  # as after a burst: nothing gets cooler so
+    return even or still or elapsed_s > times.cooldown_max_s
 
 
 def outlet_refusal(image: Image, mode: str, trip: str) -> str:

@@ -15,6 +15,7 @@ from controller.core.sequences import RunSequence, RunState
 HOUR_S = 3600.0
 ACTIVE = (RunState.RUNNING, RunState.STARTING)
 UNHEARD_S = 3.0  # a frame or two may be lost before another machine is started; a loss of flow does that at once
+RUNS_UP_S = 5.0  # from where a machine says it runs until it carries what another one gives up
 FLAPS, FLAP_S = 2, 60.0  # so often it may not return by itself in this time while another machine runs on
 
 
@@ -60,6 +61,7 @@ class Duty:
         self._block = DutyStandby(tuple(self._machines), rotation.swap_h * HOUR_S, rotation.overlap_s, dict(run_s))
         self._starts: dict[str, deque[float]] = {name: deque(maxlen=rotation.starts_max + 1) for name in self._machines}
         self._active: set[str] = set()
+        self._carry: set[str] = set()  # who has run for long enough to be relied on
         self._failed: set[str] = set()
         self._returns: dict[str, deque[float]] = {name: deque(maxlen=FLAPS) for name in self._machines}
         self._idle_since: dict[str, float] = {}
@@ -93,7 +95,7 @@ class Duty:
     def spare(self) -> frozenset[str]:
         """Who runs and may stop: those on duty are enough without it, and all proven."""
         proven = {name for name, machine in self._machines.items() if machine.proven}
-        return frozenset(proven - self.wanted) if len(proven & self.wanted) >= max(1, self._count) else frozenset()
+        return frozenset(proven - self.wanted) if len(self._carry & self.wanted) >= max(1, self._count) else frozenset()
 
     def run_h(self) -> Mapping[str, float]:
         """Return the run hours of each machine."""
@@ -102,6 +104,7 @@ class Duty:
     def _watch(self, now: float) -> None:
         """Take note of starts and stops. A machine that only ceases to answer, or does so again, does neither."""
         before, self._active = self._active, set()
+        self._carry = {n for n, one in self._machines.items() if one.proven and now - one.since >= RUNS_UP_S}
         for name, machine in self._machines.items():
             if name in self._failed and machine.proven:
                 self._returned(machine, now)
@@ -160,7 +163,7 @@ class Duty:
         proven = {name for name in self._active if self._machines[name].proven}
         leaving = sorted(proven - duty)
         if leaving:
-            first = 0 if now - self._stopped_at < self._rotation.stop_gap_s or not duty <= proven else 1
+            first = 0 if now - self._stopped_at < self._rotation.stop_gap_s or not duty <= self._carry else 1
             kept |= set(leaving[first:])
         return frozenset(kept)
 

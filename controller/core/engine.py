@@ -113,6 +113,9 @@ class Engine:
         self.primary.restore(dict(saved.get("chillers", {})), now, wall_offset_s)
         self.shielded = Machines(self.pumps, self.primary.chillers)
         self.machines = (*self.pumps, *self.primary.pumps, *self.primary.chillers)
+        for machine in self.machines:
+            if machine.device in saved.get("failed", ()):
+                machine.fail(now)
         self.buses = {f"{bus}.online": f"{bus}.lost" for bus in set(pod.device_bus.values())}
         self.duties = (self.tcs_duty, *self.primary.duties)
         self.low_flow = Delay(pod.tcs.pumps_low_s)
@@ -160,6 +163,7 @@ class Engine:
             "shed": sorted(self.allowance.shed),
             "run_h": saved_hours(self.duties),
             "chillers": self.primary.saved(self.wall_offset_s),
+            "failed": [machine.device for machine in self.machines if machine.faulty],
         }
 
     def _scene(self, image: Image, now: float) -> Scene:
@@ -291,7 +295,7 @@ class Engine:
             return
         if asks.pumps_restart:  # stopped together, as by a dip of their supply: no lock-out is worth that
             yield from (Demand(pump.run_cmd_id, True, asks.pumps_restart) for pump in self.pumps)
-        turning, stands = assess.pumps_turning(image, self.pumps)
+        turning, stands = assess.pumps_turning(image, self.pumps, wanted)
         least = self.authority.slots.value("pod.pump_speed_min_sp")
         flow = image.number("pod.flow", otherwise=None)
         speed = self.flow_loop.step(needed, flow, turning, now, least, self.shield.evidence.loop.known, stands)

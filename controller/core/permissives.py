@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
+from controller.core.assess import carried
 from controller.core.image import Image
 from controller.core.interlocks import Permits
 from controller.core.pod import Pod
@@ -39,10 +40,11 @@ def permits(pod: Pod, image: Image, pumps: Sequence[RunSequence], spare: Abstrac
     forbidden: dict[tuple[str, Value], str] = {}
     floors: dict[str, float] = {}
     live = any(rack.energised(image) for rack in pod.racks)
-    proven = {pump.device for pump in pumps if pump.proven}
+    proven = [pump for pump in pumps if pump.proven]
     for pump in pumps:
-        others = proven - {pump.device}
-        if live and not (pump.state is RunState.FAILED and others) and pump.device not in spare:
+        others = [other for other in proven if other is not pump]
+        lost = pump.state is RunState.FAILED and others
+        if live and not lost and not (pump.device in spare and carried(image, pump, others)):
             forbidden[(pump.run_cmd_id, False)] = "racks are energised"
         if live:
             floors[pump.speed_cmd_id] = pod.tcs.pump_speed_min_pct

@@ -10,6 +10,7 @@ from controller.core.image import Image
 from controller.core.points import Value, record
 
 RUN_LOST_S = 1.0  # how long a running proof may be missing before the equipment counts as failed
+STOPS_S = 10.0  # what has just been told to stop may show as running for so long
 
 
 class RunState(Enum):
@@ -109,7 +110,7 @@ class RunSequence:
         self.faulty = self.faulty or fault
         if self.faulty:
             self._go(RunState.FAILED, now)
-        elif self.state is RunState.FAILED and not running:
+        elif self.state is RunState.FAILED and (not running or self._stopping(now)):
             return
         elif not running_known:
             if self.state is not RunState.STARTING:
@@ -121,7 +122,12 @@ class RunSequence:
         elif lost:
             self._stopped_by_itself(image, now)
         elif self.state is RunState.STARTING and now - self.since > self.prove_s:
+            self.stopped_at = now
             self._go(RunState.FAILED, now)
+
+    def _stopping(self, now: float) -> bool:
+        """Whether it was told to stop a moment ago, so that it must not be told to run again: it came up too late."""
+        return self.min_off_s > 0 and now - self.stopped_at < STOPS_S
 
     def _stopped_by_itself(self, image: Image, now: float) -> None:
         """A machine that stopped while it was told to run has failed; one told to stop has stopped."""

@@ -256,9 +256,10 @@ class Plant(Part):
         """Heat in all water, metal and air above 0 degrees."""
         return heat_stored_kj(self.x)
 
-    def dry(self) -> None:
-        """Mop up all water; what goes on leaking wets it again."""
+    def tend(self) -> None:
+        """Mop up all water and fill the reservoir, as somebody with a rag and a hose does; what leaks goes on."""
         self.x[at.POOLED_L : at.POOLED_L + at.ZONES] = 0.0
+        self.x[at.LEVEL_L] = LITRES * self.x[at.SCALE]
 
     # ------------------------------------------------------------ time
 

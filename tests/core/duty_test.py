@@ -254,6 +254,9 @@ def test_only_a_machine_that_is_not_missed_is_spare() -> None:
     group.step(3, 3)
     assert group.duty.spare == frozenset()
     group.duty.step(2, group.now, may_rotate=False)
+    assert group.duty.spare == frozenset(), "nobody has run for long enough to carry what another one gives up"
+    group.step(3, 5)
+    group.duty.step(2, group.now, may_rotate=False)
     assert len(group.duty.spare) == 1
     group.broken.update(group.duty.wanted)
     group.step(2, 3)
@@ -305,3 +308,23 @@ def test_one_goes_early_at_low_load_and_late_at_part_load() -> None:
 
 def test_one_chiller_always_stays() -> None:
     assert staged(0.0, 2000.0, staging=ChillerStaging(reference_plan().pod.fws)) == 1
+
+
+def test_a_chiller_that_comes_up_as_its_time_is_over_is_not_told_to_run_right_after_its_stop() -> None:
+    machine, told = RunSequence("a", 60.0, min_off_s=600.0), list[bool]()
+    for now in range(100):
+        image = Image({"a.running": good(62 <= now < 66 or now >= 80, float(now))}, float(now))
+        machine.observe(image, float(now))
+        told += [bool(demand.value) for demand in machine.step(True, float(now))]
+        if now == 79:
+            assert machine.state is RunState.FAILED
+            assert told[62:] == [False] * 18
+    assert machine.state is RunState.RUNNING, "it runs on, stop or no stop: that is capacity"
+
+
+def test_a_pump_that_runs_again_is_taken_back_at_once() -> None:
+    machine = RunSequence("a", 5.0)
+    for now, running in enumerate((True, True, False, False, False, True)):
+        image = Image({"a.running": good(running, float(now)), "a.run_cmd": good(True, float(now))}, float(now))
+        machine.observe(image, float(now))
+    assert machine.state is RunState.RUNNING

@@ -96,3 +96,17 @@ def test_a_chiller_stopped_before_the_restart_is_not_started_before_its_time() -
     assert not model.values[f"{idle.device}.run_cmd"]
     again.run(110.0)
     assert model.values[f"{idle.device}.run_cmd"], "its 600 s are over"
+
+
+def test_a_machine_that_has_failed_stays_so_over_a_restart_until_a_reset() -> None:
+    rig = Rig.make()
+    rig.running()
+    rig.engine.pumps[2].fail(rig.model.now)
+    rig.run(10.0)
+    again = Rig(rig.model, Engine(quick_plan().pod, json.loads(json.dumps(rig.engine.saved())), rig.model.now))
+    again.run(10.0)
+    assert [pump.state.value for pump in again.engine.pumps] == ["running", "running", "failed"]
+    assert not rig.model.values["pump_3.run_cmd"]
+    again.step("reset")
+    again.run(10.0)
+    assert again.engine.pumps[2].proven

@@ -194,7 +194,7 @@ def _own_kw(seen: Track, permit: float) -> float:
     water_c = float(x[at.FWS_SUPPLY_C + at.FWS_CELLS - 1])
     rated = float(x[at.CHILLER_KW]) * (1 + 0.02 * (water_c - 20) - 0.01 * (float(x[at.AMBIENT_C]) - 35))
     chillers = seen.plant.facility.chillers
-    able = sum(c.capacity * rated for c in chillers if c.running or (c.powered and not c.tripped))
+    able = sum(c.capacity * rated for c in chillers if not c.tripped)  # one at rest does not show that its feed is dead
     dry = DRY_KW_K * float(x[at.DRY_CAPACITY]) * (water_c + permit / FWS_KW_K - float(x[at.AMBIENT_C]))
     return able + (max(0.0, dry) if x[at.DRY_TRIPPED] == 0 else 0.0) + BUFFER_KJ_K * max(0.0, 26 - water_c) / BUFFER_S
 
@@ -287,12 +287,13 @@ def invariant_10(seen: Track) -> str:
         return ""
     for point in seen.before:
         value = seen.puts[point].value
-        if value is False and not _has_failed(seen, point):
+        if value is False and not _has_failed(seen, point) and not seen.is_off(point):
             return f"{point} is written off {since:.1f} s after a start"
         stood = seen.stood.get(point)
         if stood is None or isinstance(value, bool) or since > GENTLE_S or point in seen.turning_nothing():
             continue
-        if abs(float(value) - stood) > GENTLE_PCT_PER_S * (since + 1.0) and not _needs_flow(seen, point, stood):
+        moved = min(abs(float(value) - stood), abs(float(value) - seen.stands().get(point, stood)))
+        if moved > GENTLE_PCT_PER_S * (since + 1.0) and not _cools_more(seen, point, stood):
             return f"{point} goes from {stood:.1f} to {float(value):.1f} {since:.1f} s after a start"
     return ""
 
@@ -302,9 +303,13 @@ def _has_failed(seen: Track, point: str) -> bool:
     return seen.effects.view.machines.get(point.split(".", maxsplit=1)[0]) == "failed"
 
 
-def _needs_flow(seen: Track, point: str, stood: float) -> bool:
-    """True for a pump that speeds up because the flow is below the need: that may go faster."""
-    return point.endswith("speed_cmd") and float(seen.puts[point].value) > stood
+def _cools_more(seen: Track, point: str, stood: float) -> bool:
+    """True for a pump that speeds up because the flow is below the need, and for a valve that nobody hears and that is
+    taken to be open: those may go faster.
+    """
+    assert seen.effects is not None
+    unheard = not seen.effects.view.image.usable(point)
+    return (point.endswith("speed_cmd") or unheard) and float(seen.puts[point].value) > stood
 
 
 def invariant_11(seen: Track) -> str:

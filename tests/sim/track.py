@@ -127,10 +127,8 @@ class Track:
         """Note where the outputs stand when a new process of the controller begins."""
         self.boot_at = now
         self.puts.clear()
-        plant = self.plant
-        self.stood = {f"{self.pod.tcs.valve}.position_cmd": 100 * plant.valve.position}
-        for name, pump in zip(self.pod.tcs.pumps, plant.tcs_pumps, strict=True):
-            self.stood[f"{name}.speed_cmd"] = 100 * pump.command
+        drives = zip(self.pod.tcs.pumps, self.plant.tcs_pumps, strict=True)
+        self.stood = self.stands() | {f"{name}.speed_cmd": 100 * drive.command for name, drive in drives}
         self.kept = list(world.saved.get("latched", ()))
         self.acting = frozenset(self.kept)
         self.machines.clear()
@@ -139,6 +137,17 @@ class Track:
         self.there_at.clear()
         self.came.clear()
         self.since = {name: since for name, since in self.since.items() if name.startswith(OF_PLANT)}
+
+    def stands(self) -> dict[str, float]:
+        """Return where valve and pumps are now, by output, in %."""
+        drives = zip(self.pod.tcs.pumps, self.plant.tcs_pumps, strict=True)
+        speeds = {f"{name}.speed_cmd": 100 * drive.speed for name, drive in drives}
+        return {f"{self.pod.tcs.valve}.position_cmd": 100 * self.plant.valve.position} | speeds
+
+    def is_off(self, point: str) -> bool:
+        """Whether this is an outlet of a rack that is off anyway."""
+        racks = (index for index, rack in enumerate(self.pod.racks) if point in rack.outlets)
+        return any(not self.on[index] for index in racks)
 
     def look_at_plant(self, now: float) -> None:
         """Take in how the plant stands."""

@@ -126,8 +126,8 @@ class World(VirtualStage):
             self.heal(strike.fault, strike.target)
 
     def _operate(self) -> None:
-        """Do what an operator does after a fault is mended: mop up, reset what latched, start, put racks back on."""
-        self.plant.dry()
+        """Do what an operator does after a fault is mended: tend it, reset what latched, start, put racks back on."""
+        self.plant.tend()
         mode, now = self.seen.mode, self.now
         wish = {"FAULT.tripped": "reset", "OFF": "start", "NORMAL": "energise"}.get(mode, "")
         if self.engine is not None and self.engine.interlocks.latched():
