@@ -93,7 +93,7 @@ class Duty:
 
     @property
     def spare(self) -> frozenset[str]:
-        """Who runs and may stop: those on duty are enough without it, and all proven."""
+        """Who runs and may stop: those on duty are enough without it, and have run for long enough."""
         proven = {name for name, machine in self._machines.items() if machine.proven}
         return frozenset(proven - self.wanted) if len(self._carry & self.wanted) >= max(1, self._count) else frozenset()
 

@@ -15,7 +15,7 @@ from controller.core.sequences import Demand
 
 GENTLE_PER_S = 5.0  # so many units a second are the most by which an output moves soon after a take-over
 LARGE_MOVE = 5.0  # a move of a number, in its unit, that is written at once
-REGISTER_S = 2.0  # so long the gate waits for an output's own register to be read before it takes the feedback for it
+REGISTER_S = 2.0  # so long the first write to an output waits for its register to be read
 
 
 class Tier(IntEnum):
