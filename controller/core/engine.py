@@ -365,7 +365,7 @@ class Engine:
         tripped, hold_on = self.interlocks.tripped(), self.shield.response.hold_on
         refusal = hold_on or assess.outlet_refusal(image, self.modes.state, tripped)
         racks = Racks(self.interlocks.racks_tripped(), self.rack_off_since, refusal)
-        return permits(self.pod, image, self.pumps, self.tcs_duty.spare, racks)
+        return permits(self.pod, image, self.pumps, self.tcs_duty.spare, self.primary.pumps, racks)
 
     def _view(self, image: Image, facts: modes.Facts, now: float) -> View:
         machines = {machine.device: machine.state.value for machine in self.machines}

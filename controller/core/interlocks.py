@@ -402,11 +402,18 @@ class Gate:
         return not image.usable(point) and now - self._asked_at.setdefault(point, now) < REGISTER_S
 
     def _ramped(self, output: Output, target: float, image: Image, now: float, *, urgent: bool) -> float:
-        """Return the next step to ``target``. A drive may run faster than its register says, by a rule of its own."""
+        """Return the next step to ``target``.
+
+        The first one goes by register and feedback, whichever is more: a drive may run faster than it was told, by a
+        rule of its own. Of a device whose register should be readable and isn't, the feedback alone may lie: there the
+        target counts where it is more.
+        """
         ramp = self._ramps.get(output.point)
         if ramp is None:
             told = image.numbers((output.point, output.feedback))
             stands = max(told, default=output.high if output.feedback else None)
+            if stands is not None and self._open[output.point].readable and not image.usable(output.point):
+                stands = max(stands, target)
             ramp = self._ramps[output.point] = Ramp(output.up_per_s, output.down_per_s, stands, now)
         gentle = now < self.gentle_until and not urgent and math.isfinite(output.up_per_s)
         most = GENTLE_PER_S if gentle else math.inf

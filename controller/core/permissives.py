@@ -31,11 +31,21 @@ class Racks:
     refusal: str
 
 
-def permits(pod: Pod, image: Image, pumps: Sequence[RunSequence], spare: AbstractSet[str], racks: Racks) -> Permits:
+def permits(
+    pod: Pod,
+    image: Image,
+    pumps: Sequence[RunSequence],
+    spare: AbstractSet[str],
+    water: Sequence[RunSequence],
+    racks: Racks,
+) -> Permits:
     """Return what interlocks and permissives leave open in this scan.
 
     Args:
-        spare: TCS pumps that run beside those on duty and may stop.
+        pumps: of the TCS.
+        spare: those of them that run beside those on duty and may stop.
+        water: pumps of the facility water. The last one is left on though it has failed, so that it turns again as soon
+            as it can.
     """
     forbidden: dict[tuple[str, Value], str] = {}
     floors: dict[str, float] = {}
@@ -48,6 +58,9 @@ def permits(pod: Pod, image: Image, pumps: Sequence[RunSequence], spare: Abstrac
             forbidden[(pump.run_cmd_id, False)] = "racks are energised"
         if live:
             floors[pump.speed_cmd_id] = pod.tcs.pump_speed_min_pct
+    for pump in water:
+        if live and not any(other.proven for other in water if other is not pump):
+            forbidden[(pump.run_cmd_id, False)] = "no other pump moves facility water"
     for rack in pod.racks:
         if racks.refusal or rack.name in racks.tripped:
             why = racks.refusal or "this rack has tripped"

@@ -79,6 +79,10 @@ class RunSequence:
         if self.state is RunState.STARTING and not wanted:
             self.stopped_at = now
             self._go(RunState.STOPPED, now)
+        if self.state is RunState.RUNNING and not wanted:
+            self.stopped_at = now
+        elif self.state is RunState.RUNNING and self._stopping(now):
+            return []
         if self.state is RunState.FAILED:
             return [Demand(self.run_cmd_id, False, "failed: locked until reset")]
         if self.state is RunState.UNKNOWN or (wanted and not active and self.state is RunState.STOPPED):
@@ -126,7 +130,7 @@ class RunSequence:
             self._go(RunState.FAILED, now)
 
     def _stopping(self, now: float) -> bool:
-        """Whether it was told to stop a moment ago, so that it must not be told to run again: it came up too late."""
+        """Whether it was told to stop a moment ago: it must not be told to run again, whatever it still shows."""
         return self.min_off_s > 0 and now - self.stopped_at < STOPS_S
 
     def _stopped_by_itself(self, image: Image, now: float) -> None:

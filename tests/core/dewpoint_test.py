@@ -45,10 +45,10 @@ def test_doors_lose_their_water_while_their_coils_would_sweat() -> None:
 
 def test_hot_air_opens_the_doors_whatever_they_sweat() -> None:
     doors = DoorLoop(reference_plan().pod.room)
-    assert doors.step(20.0, 38.5, 24.0), "not shut in air of 38"
+    assert doors.step(20.0, 36.0, 24.0), "not shut in air of 35.5"
+    assert not doors.step(20.0, 35.0, 24.0)
     assert not doors.step(20.0, 37.0, 24.0)
-    assert not doors.step(20.0, 39.5, 24.0)
-    assert doors.step(20.0, 40.5, 24.0)
+    assert doors.step(20.0, 38.0, 24.0), "before IT is capped at 40"
 
 
 @pytest.mark.parametrize("unknown", [0, 1, 2])

@@ -322,6 +322,26 @@ def test_a_chiller_that_comes_up_as_its_time_is_over_is_not_told_to_run_right_af
     assert machine.state is RunState.RUNNING, "it runs on, stop or no stop: that is capacity"
 
 
+def test_a_chiller_that_was_told_to_stop_is_not_told_to_run_before_it_shows_so() -> None:
+    machine, told = RunSequence("a", 60.0, min_off_s=600.0), dict[int, list[bool]]()
+    for now in range(700):
+        image = Image({"a.running": good(now < 5, float(now)), "a.run_cmd": good(now < 3, float(now))}, float(now))
+        machine.observe(image, float(now))
+        told[now] = [bool(demand.value) for demand in machine.step(now not in (2, 3), float(now))]
+    assert [told[now] for now in (1, 2, 3)] == [[True], [False], [False]]
+    assert not any(told[now] for now in range(4, 606)), "it shows as running until 5 s, and has its least time off then"
+    assert told[610] == [True]
+
+
+def test_a_chiller_that_runs_on_after_a_stop_that_did_not_reach_it_is_told_to_run_again() -> None:
+    machine = RunSequence("a", 60.0, min_off_s=600.0, state=RunState.RUNNING)
+    image = Image({"a.running": good(True, 0.0), "a.run_cmd": good(True, 0.0)}, 0.0)
+    machine.observe(image, 0.0)
+    assert [demand.value for demand in machine.step(False, 0.0)] == [False]
+    assert machine.step(True, 9.5) == []
+    assert [demand.value for demand in machine.step(True, 10.0)] == [True]
+
+
 def test_a_pump_that_runs_again_is_taken_back_at_once() -> None:
     machine = RunSequence("a", 5.0)
     for now, running in enumerate((True, True, False, False, False, True)):

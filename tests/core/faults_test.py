@@ -201,6 +201,19 @@ def test_a_failed_water_pump_is_replaced_and_no_chiller_is_stopped_meanwhile() -
     assert not [entry for entry in rig.model.log if entry[2] is False and entry[1].startswith("chiller")]
 
 
+def test_the_last_water_pump_is_not_told_to_stop_though_it_has_failed() -> None:
+    rig = Rig.make().running()
+    rig.model.log.clear()
+    rig.model.stuck |= {"fws_pump_1", "fws_pump_2"}
+    rig.run(30)
+    stops = [entry for entry in rig.model.log if entry[1].startswith("fws_pump") and entry[2] is False]
+    left = [name for name in ("fws_pump_1", "fws_pump_2") if rig.model.values[f"{name}.run_cmd"] is True]
+    assert left, stops
+    rig.model.stuck.clear()
+    rig.run(10)
+    assert any(rig.model.values[f"{name}.running"] is True for name in left)
+
+
 def test_no_chiller_starts_without_water() -> None:
     rig = Rig.make()
     rig.model.stuck |= {"fws_pump_1", "fws_pump_2"}

@@ -91,7 +91,16 @@ def test_a_ramp_waits_for_the_outputs_own_register_where_that_can_be_read() -> N
     assert ask(late, 11.0, (SPEED, 100.0), speed=40.0, speed_cmd=50.0)[0].value == pytest.approx(54.0)
     assert not ask(never, 10.0, (SPEED, 100.0), speed=60.0)
     assert not ask(never, 11.9, (SPEED, 100.0), speed=60.0)
-    assert ask(never, 12.0, (SPEED, 100.0), speed=60.0)[0].value == 60.0, "a register that never comes holds nobody up"
+    assert ask(never, 12.0, (SPEED, 40.0), speed=60.0)[0].value == 60.0, "a register that never comes holds nobody up"
+
+
+def test_feedback_alone_does_not_hold_back_what_cools_more() -> None:
+    read = {**POINTS, SPEED: replace(POINTS[SPEED], readable=True)}
+    tested = Gate([Output(SPEED, 0.0, 100.0, 8.0, 2.0, feedback="pump_1.speed")], read, 2.0)
+    assert not ask(tested, 10.0, (SPEED, 70.0), speed=0.0)
+    assert ask(tested, 12.0, (SPEED, 70.0), speed=0.0)[0].value == 70.0, (
+        "its register can't be read: neither may this be true"
+    )
 
 
 def test_what_is_to_run_waits_for_its_register_and_what_is_to_stop_does_not() -> None:

@@ -21,7 +21,7 @@ from tests.sim.swarm import Strike, Swarm
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-RECENT_S = 10.0  # two scans in calm, and what meters lag
+RECENT_S = 5.0  # two scans in calm, and what meters lag
 OF_PLANT = "hot "  # begins the names of conditions that no controller need know of
 PROBES = 3  # so many vote
 ALIVE_LPS = 0.5  # a pump that moves less makes no flow
@@ -172,7 +172,7 @@ class Track:
         liquid = float(x[at.IT_KW]) * self.pod.tcs.liquid_share_pct / 100
         need = min(self.pod.tcs.flow_max_lpm, max(self.pod.tcs.flow_min_lpm, self.pod.tcs.flow_per_kw_lpm * liquid))
         self.needs.append((now, need))
-        while self.needs[0][0] < now - RECENT_S:
+        while self.needs[0][0] < now - RECENT_S - passed_s:
             self.needs.popleft()
         self.least_need = min(value for _, value in self.needs)
         self.seen_s += passed_s

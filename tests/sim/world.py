@@ -48,7 +48,7 @@ class World(VirtualStage):
         self.track: Track | None = None
         self.found: list[tuple[int, float, str]] = []
         self._hash = hashlib.blake2b(digest_size=16)
-        self._zero = self._calm_at = self._grid_s = self._moves_until = self._kw = 0.0
+        self._zero = self._calm_at = self._grid_s = self._moves_until = 0.0
         self._chance = random.Random()
         self._attacking: list[Strike] = []
         self._said = 0
@@ -176,15 +176,15 @@ class World(VirtualStage):
         super()._control(engine, now)
 
     def _scan(self, periods: int) -> None:
-        if self.now >= self._calm_at:
-            if abs(self.plant.it_kw - self._kw) > MOVES_SHARE * self.plan.pod.rated_kw:
-                self._moves_until = self.now + MOVES_S
-            self.stride = MOVES_STRIDE if self.now < self._moves_until else CALM_STRIDE
-        self._kw = self.plant.it_kw
         if self.engine is None and self._boots_at is None and self.track is not None:
             self.track.look_at_plant(self.now)
             self._note_violations(judged(self.track, UNATTENDED))
+        power_kw = self.plant.it_kw
         super()._scan(periods)
+        if abs(self.plant.it_kw - power_kw) > MOVES_SHARE * self.plan.pod.rated_kw:
+            self._moves_until = self.now + MOVES_S
+        if self.now >= self._calm_at:
+            self.stride = MOVES_STRIDE if self.now < self._moves_until else CALM_STRIDE
 
     @property
     def device_points(self) -> Collection[str]:
