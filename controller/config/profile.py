@@ -78,6 +78,7 @@ CLASS_POINTS: Mapping[str, Mapping[str, ClassPoint]] = {
     "chiller": {
         "run_cmd": _write(Kind.FLAG), "supply_temp_sp": _write(Kind.NUMBER, "Cel"), "running": _read(Kind.FLAG),
         "supply_temp": _read(Kind.NUMBER, "Cel"), "fault": _read(Kind.FLAG),
+        "return_temp": _read(Kind.NUMBER, "Cel", required=False),
     },
     "cdu": {
         "supply_temp": _read(Kind.NUMBER, "Cel"), "return_temp": _read(Kind.NUMBER, "Cel"),

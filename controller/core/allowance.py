@@ -61,7 +61,7 @@ class Allowance:
         return image.with_derived(self._published(heat.power_kw, now))
 
     def demands(self, image: Image, blocked: AbstractSet[str], now: float, *, normal: bool) -> Iterable[Demand]:
-        """Keep shed racks off; bring them back one after another when the full permit stands again.
+        """Keep shed racks off; bring them back one after another while the permit leaves room.
 
         Args:
             blocked: racks that must stay off for another reason.

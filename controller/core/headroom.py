@@ -27,6 +27,8 @@ from controller.core.sequences import RunSequence, RunState
 
 STARVED_PCT = 90.0  # of its neighbours' flow: a rack under this has a limit of its own
 HEAT_LAG_S = 20.0  # from a rise of power until its heat is seen at the exchanger
+WATER_OF_CHILLER = ("return_temp", "supply_temp")  # that enters it and leaves it
+CUT_OUT_K, CUT_OUT_S = 0.2, 30.0  # of cooling between them; less for so long and its compressor rests
 METER_WRONG_SHARE = 0.5  # of a rack's flow: so much more in the main than in all racks, and the lowest meter is wrong
 
 
@@ -90,6 +92,7 @@ class Headroom:
         self._ids = {name: points_of(name, RackIds) for name in self._models}
         self._measured = Fact(self._measure, tuple(point for rack in pod.racks for point in rack.flow))
         self._shares: dict[str, float] | None = None
+        self._idle_at: dict[str, float] = {}
         self.metered = [rack.name for rack in pod.racks if rack.flow]
 
     def step(
@@ -211,14 +214,16 @@ class Headroom:
     def _by_reserve(self, image: Image, seen: Seen, chillers: Sequence[RunSequence], now: float) -> Limit:
         cooling, fws = self.pod.cooling, self.pod.fws
         water = seen.water_sp_c if seen.water_c is None else seen.water_c
-        waits = [self._wait_s(chiller, water, seen.water_sp_c, now) for chiller in chillers]
+        waits = [self._wait_s(image, chiller, water, seen.water_sp_c, now) for chiller in chillers]
         cold = Cold(sum(wait <= 0 for wait in waits), min((wait for wait in waits if wait > 0), default=0.0))
         ambient = max(image.numbers(cooling.ambient_temps), default=cooling.chiller_rated_ambient_c)
         heat = reserve_kw(cooling, cold, fws.chiller_capacity_kw, water, seen.water_sp_c, ambient, seen.power_kw or 0.0)
         return Limit("chiller reserve", heat - cooling.reserve_kw)
 
-    def _wait_s(self, chiller: RunSequence, water_c: float, water_sp_c: float, now: float) -> float:
-        """Return how long this chiller can't help; one that does not answer helps while the water stays cold."""
+    def _wait_s(self, image: Image, chiller: RunSequence, water_c: float, water_sp_c: float, now: float) -> float:
+        """Return how long this chiller can't help; one that does not answer helps while the water stays cold, one that
+        runs and cools nothing has cut out by itself and is locked for its least time off.
+        """
         match chiller.state:
             case RunState.FAILED:
                 return self.pod.cooling.repair_s
@@ -227,4 +232,14 @@ class Headroom:
                 return 0.0 if cold else self.pod.cooling.repair_s
             case RunState.STOPPED:
                 return max(0.0, chiller.stopped_at + chiller.min_off_s - now)
+            case RunState.RUNNING if (idle_s := self._idle_s(image, chiller, now)) > CUT_OUT_S:
+                return max(0.0, chiller.min_off_s - idle_s)
         return 0.0
+
+    def _idle_s(self, image: Image, chiller: RunSequence, now: float) -> float:
+        """Return for how long water has left a chiller as warm as it came: its thermostat lets the compressor rest."""
+        entering, leaving = (image.number(f"{chiller.device}.{name}", otherwise=None) for name in WATER_OF_CHILLER)
+        if entering is None or leaving is None or entering - leaving >= CUT_OUT_K:
+            self._idle_at.pop(chiller.device, None)
+            return 0.0
+        return now - self._idle_at.setdefault(chiller.device, now)

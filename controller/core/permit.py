@@ -20,7 +20,7 @@ IDLE_S = 10.0
 SLACK_PCT = 5.0  # meters and manager are no better than this
 METER_LAG_S = 1.0
 SHED_PAUSE_S = 5.0  # between two racks that are shed: power has to be seen falling first
-RESTORE_S = 30.0  # the full permit must have stood so long before a shed rack comes back
+RESTORE_S = 30.0  # the permit must have left room for one more rack so long before a shed one comes back
 NEVER_SHED_TIER = 0
 
 
@@ -117,7 +117,7 @@ class Permit:
         pod: what the whole pod may draw now.
         racks: what each rack may draw now; a share of the pod's permit where that is less.
         limiting: why the power of the pod is held down now, or nothing; a cap on one rack leaves the pod as it is.
-        shed: racks put off because nobody followed the cap; they come back when the full permit has stood for a while.
+        shed: racks put off because nobody followed the cap; they come back one by one while the permit leaves room.
         restoring: whether those may come back now.
     """
 
@@ -125,7 +125,7 @@ class Permit:
         self._cooling = cooling
         self._pod = _Target(cooling)
         self._racks = {name: _Target(cooling) for name in racks}
-        self._whole = Delay(RESTORE_S)
+        self._room = Delay(RESTORE_S)
         self.pod = Grant(0.0, 100.0)
         self.racks: Mapping[str, Grant] = {}
         self.limiting = ""
@@ -155,8 +155,11 @@ class Permit:
                 self.shed.add(load.name)
         self.racks = racks
         self._shed_for_the_pod(on, rated, power_kw, now)
-        whole = not any(grant.cause for grant in (self.pod, *racks.values()))
-        self.restoring = self._whole.step(whole, now) and bool(self.shed)
+        off = [load.rated_kw for load in loads if load.name in self.shed and not load.on]
+        limit_kw = min((limit.kw for limit in asked.get("", ())), default=math.inf)
+        room = min(limit_kw, self._pod.kw) >= sum(load.rated_kw for load in on) + max(off, default=0.0)
+        free = not any(grant.cause not in ("", self.pod.cause) for grant in racks.values())
+        self.restoring = self._room.step(room and free, now) and bool(self.shed)
 
     def _shed_for_the_pod(self, on: Sequence[Load], rated_kw: float, power_kw: float | None, now: float) -> None:
         if not self._pod.deaf(self.pod, rated_kw, power_kw, now):

@@ -85,6 +85,7 @@ class PodModel:
         self.values |= dict.fromkeys((*tcs.supply_temps, *tcs.return_temps, *room.temperatures), 24.0)
         self.values |= dict.fromkeys(room.humidities, 45.0)
         self.values |= dict.fromkeys(self.plan.pod.fws.supply_temps, 20.0)
+        self.values |= {f"{chiller}.return_temp": 26.0 for chiller in self.plan.pod.fws.chillers}
         self.values |= {f"{rack.valve}.position": 100.0 for rack in self.plan.pod.racks}
         limits = self.plan.pod.protection
         self.values |= dict.fromkeys((*limits.level, *limits.battery_soc), 90.0)

@@ -139,7 +139,7 @@ def test_nothing_is_shed_on_a_power_that_is_not_known() -> None:
     assert one.limiting == ""
 
 
-def test_shed_racks_may_come_back_when_the_full_permit_has_stood() -> None:
+def test_shed_racks_may_come_back_when_there_has_been_room_for_a_while() -> None:
     one = Permit(COOLING, [load.name for load in racks()], shed=("rack_3", "gone"))
     assert one.shed == {"rack_3"}, "a rack that the pod no longer has is forgotten"
     now = run(one, [], racks(10.0, off=("rack_3",)), 29, 0.0)
@@ -148,6 +148,24 @@ def test_shed_racks_may_come_back_when_the_full_permit_has_stood() -> None:
     assert one.restoring
     run(one, [Limit("cold", 100.0)], racks(10.0, off=("rack_3",)), 1, now)
     assert not one.restoring
+
+
+@pytest.mark.parametrize(
+    ("limit", "off", "comes"),
+    [
+        (Limit("cold", 3.9 * RATED), ("rack_3",), False),  # what is on has all it wants; one more would not
+        (Limit("cold", 4.0 * RATED), ("rack_3",), True),
+        (Limit("cold", 1.5 * RATED), ("rack_0", "rack_1", "rack_2", "rack_3"), True),
+        (Limit("cold", 0.5 * RATED), ("rack_0", "rack_1", "rack_2", "rack_3"), False),
+        (Limit("narrow", 0.5 * RATED, "rack_3"), ("rack_3",), False),
+    ],
+)
+def test_a_shed_rack_comes_back_where_the_permit_has_room_for_it(
+    limit: Limit, off: tuple[str, ...], comes: bool
+) -> None:
+    one = Permit(COOLING, [load.name for load in racks()], shed=off)
+    run(one, [limit], racks(10.0, off=off), 40, 0.0)
+    assert one.restoring is comes
 
 
 def test_shares_are_of_what_is_on() -> None:

@@ -202,6 +202,25 @@ def test_one_low_meter_of_a_rack_is_told_from_a_starved_rack() -> None:
     assert rig.mode == "NORMAL"
 
 
+def test_a_chiller_whose_compressor_rests_is_counted_again_after_its_least_time_off() -> None:
+    rig = Rig.make().running()
+    rig.run(POD.fws.chiller_min_on_s)
+    rig.model.overrides = dict.fromkeys(POD.cooling.ambient_temps, 38.0)
+    rig.model.overrides |= {f"{name}.running": True for name in POD.fws.chillers}
+
+    def permitted_kw(seconds: float) -> float:
+        rig.run(seconds)
+        found = rig.effects[-1].view.image.number("pod.it_permit", otherwise=None)
+        assert found is not None
+        return found
+
+    whole = permitted_kw(60)
+    rig.model.overrides |= {f"{name}.supply_temp": 25.9 for name in POD.fws.chillers}
+    assert permitted_kw(29) == whole, "a compressor that comes up cools little yet"
+    assert permitted_kw(60) < 0.7 * whole
+    assert permitted_kw(POD.fws.chiller_min_off_s) == whole, "it may start when the water gets warm"
+
+
 def test_racks_that_nobody_capped_in_time_are_shed_and_come_back() -> None:
     rig = Rig.make()
     rig.model.rack_kw = 130.0

@@ -87,6 +87,7 @@ class Track:
         self.stopped: dict[str, float] = {}
         self.started: dict[str, list[float]] = {}
         self.scans = 0
+        self.gaps_s = (0.0, 0.0)  # between the last three scans
         self.conditions: Mapping[str, bool] = {}  # of the interlocks' rows, as they were given to them in this scan
         self.has_reset = False  # a reset was given with them
         self.acting: frozenset[str] = frozenset()
@@ -162,6 +163,7 @@ class Track:
     def look(self, world: World, effects: Effects, now: float) -> None:
         """Take in one scan, after its decision and before its writes have gone anywhere."""
         passed_s = now - self.now
+        self.gaps_s = (self.gaps_s[1], passed_s)
         self.look_at_plant(now)
         self.effects = effects
         self.scans += 1
