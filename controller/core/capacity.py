@@ -17,6 +17,7 @@ from controller.core.points import Kind, record
 SECONDS_MAX = 3600.0  # no trip is foreseen beyond this
 FILM_EXPONENT = -0.6  # of a cold plate's film resistance over its flow: constant plus power law
 FLOW_LEAST = 1e-3  # of a rack's design flow, so that a model can divide by it
+HALVINGS = 10  # of the flow between that and the design flow
 CHILLER = {"of": "fws.chillers"}
 SPEED_LEAST_PCT = 20.0  # under this a pump's speed tells nothing of what it could give
 
@@ -108,6 +109,14 @@ class RackModel:
         """Return the power at which chips stay at their limit; never more than rated."""
         room = max(0.0, self.cooling.chip_limit_c - supply_c)
         return self.rated_kw * min(1.0, room / self.rise_k(flow_lpm))
+
+    def flow_lpm(self, power_kw: float, supply_c: float) -> float:
+        """Return the least flow at which ``permit_kw`` is this power; the design flow where none of less is enough."""
+        low, high = FLOW_LEAST * self.design_lpm, self.design_lpm
+        for _ in range(HALVINGS):
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.permit_kw(middle, supply_c) >= power_kw else (middle, high)
+        return high
 
 
 @dataclass(slots=True)

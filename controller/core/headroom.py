@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from statistics import median
@@ -24,7 +25,9 @@ from controller.core.pod import Pod
 from controller.core.points import Reading, points_of, record
 from controller.core.power import Rack, sum_of
 from controller.core.sequences import RunSequence, RunState
+from controller.core.slots import Floor
 
+LOAD_STEP, SUPPLY_STEP_K = 0.02, 0.5  # of a rack's rating and of its supply, in which its chips' need of flow is known
 STARVED_PCT = 90.0  # of its neighbours' flow: a rack under this has a limit of its own
 HEAT_LAG_S = 20.0  # from a rise of power until its heat is seen at the exchanger
 WATER_OF_CHILLER = ("return_temp", "supply_temp")  # that enters it and leaves it
@@ -93,6 +96,7 @@ class Headroom:
         self._measured = Fact(self._measure, tuple(point for rack in pod.racks for point in rack.flow))
         self._shares: dict[str, float] | None = None
         self._idle_at: dict[str, float] = {}
+        self._least_lpm: dict[tuple[int, int], float] = {}  # by steps of load and supply setpoint
         self.metered = [rack.name for rack in pod.racks if rack.flow]
 
     def step(
@@ -121,6 +125,24 @@ class Headroom:
         if chillers:
             found.append(self._by_reserve(image, seen, chillers, now))
         return found
+
+    def flow_floor(self, image: Image, supply_c: float) -> dict[str, Floor]:
+        """Return the flow that the busiest rack's chips need, as the floor of its setpoint.
+
+        Branches share the flow by their size, whoever works: by the sum of power alone, a rack at full load beside idle
+        ones would get no more than they do.
+        """
+        seen = ((rack, rack.seen(image)) for rack in self.pod.racks)
+        loads = {rack.name: said.power_kw / rack.rated_kw for rack, said in seen if said.energised and said.power_kw}
+        if not loads:
+            return {}
+        name = max(loads, key=loads.__getitem__)
+        steps = math.ceil(loads[name] / LOAD_STEP), math.ceil(supply_c / SUPPLY_STEP_K)
+        if steps not in self._least_lpm:
+            model = self._models[name]
+            flow = model.flow_lpm(steps[0] * LOAD_STEP * model.rated_kw, steps[1] * SUPPLY_STEP_K)
+            self._least_lpm[steps] = flow * self.pod.tcs.flow_design_lpm / model.design_lpm
+        return {"pod.flow_min_sp": Floor(self._least_lpm[steps], f"chips of {name}")}
 
     def _measure(self, readings: Sequence[Reading]) -> dict[str, float]:
         """Return the flow of each rack whose own meters can be trusted, as a share of its design flow."""

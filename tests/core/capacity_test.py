@@ -35,6 +35,15 @@ def test_chips_stand_where_the_plant_has_them(flow: float, chip_c: float) -> Non
     assert 30 + RACK.rise_k(162.5 * flow) == pytest.approx(chip_c, abs=0.2)
 
 
+@given(power=st.floats(0, 130), supply=st.floats(10, 60))
+def test_the_least_flow_for_a_power_is_just_enough(power: float, supply: float) -> None:
+    flow = RACK.flow_lpm(power, supply)
+    assert flow <= RACK.design_lpm
+    assert RACK.permit_kw(flow, supply) >= power - 1e-9 or flow == RACK.design_lpm
+    less = flow - RACK.design_lpm / 500
+    assert less < 0.05 * RACK.design_lpm or RACK.permit_kw(less, supply) <= power + 1e-9
+
+
 @given(low=st.floats(0, 300), more=st.floats(0, 300), supply=st.floats(0, 120))
 def test_more_flow_never_lowers_the_permit(low: float, more: float, supply: float) -> None:
     assert 0.0 <= RACK.permit_kw(low, supply) <= RACK.permit_kw(low + more, supply) + 1e-9 <= 130.0 + 1e-8

@@ -221,6 +221,22 @@ def test_a_chiller_whose_compressor_rests_is_counted_again_after_its_least_time_
     assert permitted_kw(POD.fws.chiller_min_off_s) == whole, "it may start when the water gets warm"
 
 
+def test_one_busy_rack_beside_idle_ones_gets_what_its_chips_need() -> None:
+    rig = Rig.make()
+    rig.model.rack_kw = 13.0
+    rig.running()
+    rig.run(10)
+    tcs, rack = POD.tcs, POD.racks[2]
+    assert rig.engine.authority.slots.value("pod.flow_min_sp") == tcs.flow_min_lpm
+    rig.model.overrides = dict.fromkeys(rack.power, rack.rated_kw / len(rack.power))
+    rig.run(60)
+    asked = rig.engine.authority.slots.value("pod.flow_min_sp")
+    assert 0.7 * tcs.flow_design_lpm < asked < 0.85 * tcs.flow_design_lpm, "chips stand at 80 degrees at 0.8 of design"
+    flow = rig.effects[-1].view.image.number("pod.flow", otherwise=None)
+    assert flow is not None
+    assert flow >= 0.98 * asked
+
+
 def test_racks_that_nobody_capped_in_time_are_shed_and_come_back() -> None:
     rig = Rig.make()
     rig.model.rack_kw = 130.0

@@ -64,7 +64,7 @@ def _flow_is_hit(seen: Track) -> bool:
 
 def invariant_02(seen: Track) -> str:
     """Nothing condenses: margin at least 1 K always and 2 K nearly always; the set point keeps above the dew point."""
-    margin = float(seen.plant.x[at.MARGIN_K])
+    margin = seen.margin_k
     if not seen.dry and margin < MARGIN_MIN_K:
         return f"condensation margin {margin:.2f} K"
     setpoint, dew = seen.number("pod.supply_temp_sp"), seen.number("pod.dew_point")

@@ -31,18 +31,28 @@ def acts_in_its_time(seen: Track) -> str:
     seen.there_at.update(dict.fromkeys(there, seen.now))
     bypassed = seen.interlocks.bypasses
     seen.there_since = {name: seen.there_since.get(name, seen.now) for name in there if name not in bypassed}
+    for name, since in seen.there_since.items():
+        if seen.now - since >= seen.rows[name].delay_s - NEAR:
+            seen.due_at.setdefault(name, seen.now + (seen.rows[name].meltdown_s or 0.0))
+    seen.due_at = {name: due for name, due in seen.due_at.items() if _runs_on(seen, name)}
     for name in sorted(seen.acting - seen.acted):
-        held_s, due_s = seen.now - seen.there_since.get(name, seen.now), _due_s(seen.rows[name])
-        if name not in seen.there_since or held_s < due_s - NEAR:
-            return f"{name} acts after {held_s:.1f} s, its delay is {due_s:g} s"
-    for name, since in seen.there_since.items() if not seen.has_reset else ():
-        if name not in seen.acting and seen.now - since > _due_s(seen.rows[name]) + NEAR:
-            return f"{name} does not act after {seen.now - since:.1f} s, its delay is {_due_s(seen.rows[name]):g} s"
+        if seen.now < seen.due_at.get(name, math.inf) - NEAR:
+            held_s = seen.now - seen.there_since.get(name, seen.now)
+            return f"{name} acts after {held_s:.1f} s, its delay is {_delays(seen.rows[name])}"
+    for name, due in seen.due_at.items() if not seen.has_reset else ():
+        if name not in seen.acting and seen.now > due + NEAR:
+            return f"{name} does not act {seen.now - due:.1f} s after its delay, which is {_delays(seen.rows[name])}"
     return ""
 
 
-def _due_s(row: Row) -> float:
-    return row.delay_s + (row.meltdown_s or 0.0)
+def _runs_on(seen: Track, name: str) -> bool:
+    """Whether a timer goes on: while its condition is there, and nothing but a reset stops the second of two."""
+    second = seen.rows[name].meltdown_s is not None and not seen.has_reset
+    return name in seen.there_since or (second and name not in seen.interlocks.bypasses)
+
+
+def _delays(row: Row) -> str:
+    return f"{row.delay_s:g} s" + (f" and {row.meltdown_s:g} s" if row.meltdown_s is not None else "")
 
 
 def latches_hold(seen: Track) -> str:

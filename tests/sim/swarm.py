@@ -20,6 +20,10 @@ COMMANDS = ("commands.good", "commands.bad", "commands.hostile")
 WALL_CLOCK = "clock.jump"
 KILLED_SHARE = 0.25  # of runs with a fault, in which the controller is killed beside
 SPARE_SHARE = 0.3  # of runs in which one pump of the TCS fewer is on duty where that is enough, and stands by
+BUSY_RACKS, IDLE_LOAD = (
+    (0, 0, 1, 2),
+    0.1,
+)  # with work of their own in a run of steady load, 0 for all; load of the others
 HUMID_SHARE, HUMID_DEW_C = 0.15, (21.0, 26.0)  # of runs in which the air is so damp that the supply has to be warmer
 
 
@@ -116,7 +120,8 @@ class Strike:
 class Swarm:
     """One run. Times in seconds from the take-over; what is at work at ``heal_at`` is healed then.
 
-    ``spare`` is for a run in which one TCS pump stands by where the others are enough.
+    ``spare`` is for a run in which one TCS pump stands by where the others are enough, ``busy`` for one in which only
+    so many racks have work and the others idle.
     """
 
     seed: int
@@ -128,6 +133,7 @@ class Swarm:
     dew_point_c: float
     strikes: tuple[Strike, ...]
     spare: bool = False
+    busy: int = 0
 
     def of(self, strikes: Sequence[Strike]) -> Swarm:
         """Return the same run with other strikes."""
@@ -167,6 +173,8 @@ def drawn(seed: int, minutes: float, targets: dict[str, list[str]]) -> Swarm:
     if strikes and rng.random() < KILLED_SHARE and all(strike.fault != "controller.killed" for strike in strikes):
         strikes.append(_killed_after(rng, rng.choice(strikes), heal_at))
     whole = replace(whole, spare=rng.random() < SPARE_SHARE)
+    if whole.profile == "manual":
+        whole = replace(whole, busy=rng.choice(BUSY_RACKS))
     return whole.of(sorted(strikes, key=lambda strike: (strike.at, strike.name)))
 
 

@@ -95,6 +95,7 @@ class Track:
         self.machines: dict[str, str] = {}
         self.rows: dict[str, Row] = {}
         self.there_since: dict[str, float] = {}  # of the conditions that are there
+        self.due_at: dict[str, float] = {}  # when each row whose condition has held for its delay has to act
         self.there_at: dict[str, float] = {}  # when each condition was there last
         self.asked: list[Demand] = []  # by sequences and loops in this scan, whatever the gate makes of it
         self.floors: Mapping[str, Floor] = {}  # protection's, of set points
@@ -135,6 +136,7 @@ class Track:
         self.machines.clear()
         self.rows = {row.id: row for row in self.interlocks.rows}
         self.there_since.clear()
+        self.due_at.clear()
         self.there_at.clear()
         self.came.clear()
         self.since = {name: since for name, since in self.since.items() if name.startswith(OF_PLANT)}
@@ -178,7 +180,7 @@ class Track:
             self.needs.popleft()
         self.least_need = min(value for _, value in self.needs)
         self.seen_s += passed_s
-        if not self.dry and x[at.MARGIN_K] < 2.0:
+        if not self.dry and self.margin_k < 2.0:
             self.cold_s += passed_s
         self.before.clear()
         for write in effects.writes:
@@ -225,6 +227,13 @@ class Track:
     def flow_lpm(self) -> float:
         """What all pumps of the TCS move now."""
         return 60 * float(self.pump_lps.sum())
+
+    @property
+    def margin_k(self) -> float:
+        """What is coldest over the dew point; of the loop alone where nothing can shut off water from outside."""
+        x = self.plant.x
+        supply_c = float(x[at.SUPPLY_C + at.PIPE_CELLS - 1])
+        return float(x[at.MARGIN_K]) if self.pod.room.door_valves else supply_c - float(x[at.DEW_C])
 
     @property
     def t(self) -> float:

@@ -23,7 +23,7 @@ from hil.virtual import VirtualStage
 from hil.warm import warm_up
 from tests.sim.invariants import UNATTENDED, judged, judged_at_end
 from tests.sim.nonsense import nonsense
-from tests.sim.swarm import COMMANDS, KINDS, WALL_CLOCK, Strike, Swarm
+from tests.sim.swarm import COMMANDS, IDLE_LOAD, KINDS, WALL_CLOCK, Strike, Swarm
 from tests.sim.track import Track
 
 WARM_LOAD = 0.6
@@ -103,8 +103,8 @@ class World(VirtualStage):
         plant.streams[:] = np.array(words, dtype=np.uint64)
         plant.ambient_c, plant.outdoor_dew_point_c = swarm.ambient_c, swarm.dew_point_c
         plant.jobs.profile, plant.jobs.level = swarm.profile, swarm.load
-        for rack in plant.racks:
-            rack.load = swarm.load
+        for index, rack in enumerate(plant.racks):
+            rack.load = swarm.load if index < (swarm.busy or len(plant.racks)) else IDLE_LOAD
         self._zero = self.now
         self._alert()
         self._grid_s = CALM_STRIDE * self.scan_s  # when it scans however calm: a clock that jumps adds no scan
@@ -130,8 +130,9 @@ class World(VirtualStage):
         self.plant.tend()
         mode, now = self.seen.mode, self.now
         wish = {"FAULT.tripped": "reset", "OFF": "start", "NORMAL": "energise"}.get(mode, "")
-        if self.engine is not None and self.engine.interlocks.latched():
-            wish = "reset"
+        if self.engine is not None:
+            latched = any(alarm.latched for alarm in self.engine.alarms.standing)
+            wish = "reset" if latched or self.engine.interlocks.latched() else wish
         failed = self.engine is not None and any(m.state.value == "failed" for m in self.engine.machines)
         for operation in dict.fromkeys(["reset"] if failed else []) | dict.fromkeys([wish] if wish else []):
             self.orders.add(operation)
