@@ -322,6 +322,17 @@ def test_a_chiller_that_comes_up_as_its_time_is_over_is_not_told_to_run_right_af
     assert machine.state is RunState.RUNNING, "it runs on, stop or no stop: that is capacity"
 
 
+@pytest.mark.parametrize("proves_at", [5, 400])
+def test_a_chiller_that_was_started_runs_for_its_least_time_whoever_wants_it_off(proves_at: int) -> None:
+    machine, told = RunSequence("a", 600.0, min_on_s=300.0), dict[int, list[bool]]()
+    for now in range(310):
+        image = Image({"a.running": good(now >= proves_at, float(now))}, float(now))
+        machine.observe(image, float(now))
+        told[now] = [bool(demand.value) for demand in machine.step(now < 2, float(now))]
+    assert all(told[now] == [True] for now in range(1, 300))
+    assert told[300] == [False]
+
+
 def test_a_chiller_that_was_told_to_stop_is_not_told_to_run_before_it_shows_so() -> None:
     machine, told = RunSequence("a", 60.0, min_off_s=600.0), dict[int, list[bool]]()
     for now in range(700):
