@@ -137,7 +137,7 @@ class Engine:
         verdict = self.authority.judge(commands, self._scene(image, now), self.alarms)  # 2
         dew_c = assess.dew_point_c(self.pod, image)
         floors = assess.floors(self.pod, dew_c, self.dew_lead.step(dew_c, now))
-        floors |= self.allowance.headroom.flow_floor(image, self.authority.slots.value("pod.supply_temp_sp"))
+        floors |= self.allowance.headroom.flow_floor(self.authority.slots.value("pod.supply_temp_sp"))
         ended = self.authority.step(floors, now)
         image = self._assessed(image, dew_c)
         requests = self._asked(verdict, now)

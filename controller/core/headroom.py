@@ -96,6 +96,7 @@ class Headroom:
         self._measured = Fact(self._measure, tuple(point for rack in pod.racks for point in rack.flow))
         self._shares: dict[str, float] | None = None
         self._idle_at: dict[str, float] = {}
+        self._busiest = (0.0, "")  # share of its rating that a rack takes, and which takes most
         self._least_lpm: dict[tuple[int, int], float] = {}  # by steps of load and supply setpoint
         self.metered = [rack.name for rack in pod.racks if rack.flow]
 
@@ -126,18 +127,16 @@ class Headroom:
             found.append(self._by_reserve(image, seen, chillers, now))
         return found
 
-    def flow_floor(self, image: Image, supply_c: float) -> dict[str, Floor]:
-        """Return the flow that the busiest rack's chips need, as the floor of its setpoint.
+    def flow_floor(self, supply_c: float) -> dict[str, Floor]:
+        """Return the flow that the busiest rack's chips needed in the last scan, as the floor of its setpoint.
 
         Branches share the flow by their size, whoever works: by the sum of power alone, a rack at full load beside idle
         ones would get no more than they do.
         """
-        seen = ((rack, rack.seen(image)) for rack in self.pod.racks)
-        loads = {rack.name: said.power_kw / rack.rated_kw for rack, said in seen if said.energised and said.power_kw}
-        if not loads:
+        load, name = self._busiest
+        if not name:
             return {}
-        name = max(loads, key=loads.__getitem__)
-        steps = math.ceil(loads[name] / LOAD_STEP), math.ceil(supply_c / SUPPLY_STEP_K)
+        steps = math.ceil(load / LOAD_STEP), math.ceil(supply_c / SUPPLY_STEP_K)
         if steps not in self._least_lpm:
             model = self._models[name]
             flow = model.flow_lpm(steps[0] * LOAD_STEP * model.rated_kw, steps[1] * SUPPLY_STEP_K)
@@ -175,8 +174,10 @@ class Headroom:
         return {name: share * self._models[name].design_lpm for name, share in shares.items()}
 
     def _chips(self, image: Image, flows: Mapping[str, float], seen: Seen, now: float) -> None:
+        self._busiest = (0.0, "")
         for rack in self.pod.racks:
             power = self._power_kw(rack, image, seen)
+            self._busiest = max(self._busiest, ((power or 0.0) / rack.rated_kw, rack.name))
             flow = flows.get(rack.name)
             if flow is None and seen.flow_lpm is not None:
                 flow = seen.flow_lpm * rack.rated_kw / self._rated
