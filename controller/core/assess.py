@@ -177,7 +177,7 @@ def any_rack_on(pod: Pod, image: Image) -> bool:
     return any(rack.seen(image).on for rack in pod.racks)
 
 
-def missing(pod: Pod, image: Image, trip: str) -> Iterable[str]:
+def missing(pod: Pod, image: Image, trip: str, standing: Iterable[Alarm]) -> Iterable[str]:
     """Return what PRECHECK (S1) still misses, in words."""
     if image.flag(pod.protection.epo, otherwise=True):
         yield "emergency power off is pressed or not known"
@@ -200,6 +200,7 @@ def missing(pod: Pod, image: Image, trip: str) -> Iterable[str]:
         yield f"{len(unknown)} outlets not known, first {unknown[0]}"
     if trip:
         yield f"trip not reset: {trip}"
+    yield from (f"alarm not reset: {alarm.row.id}" for alarm in standing if _critical(alarm) and alarm.latched)
 
 
 def loop_ready(pod: Pod, image: Image, standing: Iterable[Alarm]) -> bool:
@@ -218,8 +219,12 @@ def loop_ready(pod: Pod, image: Image, standing: Iterable[Alarm]) -> bool:
         and error <= times.ready_band_k
         and margin is not None
         and not margin < times.ready_dew_k
-        and not any(alarm.row.priority == "critical" and (alarm.active or alarm.latched) for alarm in standing)
+        and not any(_critical(alarm) and (alarm.active or alarm.latched) for alarm in standing)
     )
+
+
+def _critical(alarm: Alarm) -> bool:
+    return alarm.row.priority == "critical"
 
 
 def cooled(pod: Pod, image: Image, elapsed_s: float, racks_off_s: float) -> bool:

@@ -211,7 +211,7 @@ class Engine:
         blocked = self.interlocks.racks_tripped() | self.allowance.shed
         missing: tuple[str, ...] = ()
         if self.modes.state == "STARTUP.precheck":
-            missing = tuple(assess.missing(pod, image, self.interlocks.tripped()))
+            missing = tuple(assess.missing(pod, image, self.interlocks.tripped(), self.alarms.standing))
         return modes.Facts(
             elapsed_s=elapsed,
             missing=missing,

@@ -74,6 +74,19 @@ def test_precheck_says_what_is_missing_and_gives_up(spoil: dict[str, bool], word
     assert not [entry for entry in rig.model.log if entry[2] is True], "nothing was started"
 
 
+def test_precheck_waits_for_the_reset_of_a_critical_alarm_and_says_so() -> None:
+    rig = Rig.make()
+    rig.model.overrides = {"leak_1.leak": True}
+    rig.run(20)
+    rig.model.overrides = {"leak_1.leak": False}
+    rig.run(5)
+    rig.step("start")
+    rig.run(5)
+    assert rig.effects[-1].view.missing == ("alarm not reset: leak_1_leak",)
+    rig.step("reset")
+    rig.run_until("STARTUP.fill", 10)
+
+
 def test_lead_pump_that_does_not_start_is_replaced() -> None:
     rig = Rig.make()
     rig.model.stuck.add("pump_1")

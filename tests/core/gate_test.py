@@ -115,6 +115,11 @@ def test_what_is_to_run_waits_for_its_register_and_what_is_to_stop_does_not() ->
     assert ask(stops, 10.1, (RUN, True))
 
 
+def test_a_number_that_may_jump_does_not_wait_for_its_register() -> None:
+    tested = Gate([Output(SPEED, 0.0, 100.0)], {SPEED: replace(POINTS[SPEED], readable=True)}, 2.0)
+    assert ask(tested, 10.0, (SPEED, 70.0))[0].value == 70.0
+
+
 def test_a_ramp_begins_where_the_drive_runs_or_was_told_to_whichever_is_higher() -> None:
     (write,) = ask(gate(), 10.0, (SPEED, 50.0), speed_cmd=35.0, speed=100.0)
     assert write.value == 100.0, "it runs so by a rule of its own, which it leaves when somebody speaks"
