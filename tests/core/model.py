@@ -40,7 +40,8 @@ def quick_plan() -> Plan:
         plan.pod.startup, ready_hold_s=5.0, pump_start_hold_s=5.0, primary_prove_s=2.0, cooldown_min_s=60.0
     )
     power = replace(plan.pod.power, rack_stagger_s=2.0, outlet_stagger_s=0.2)
-    return replace(plan, pod=replace(plan.pod, startup=startup, power=power))
+    fws = replace(plan.pod.fws, chiller_min_on_s=60.0, chiller_min_off_s=120.0)
+    return replace(plan, pod=replace(plan.pod, startup=startup, power=power, fws=fws))
 
 
 def flow_lpm(tcs: Tcs, speeds_pct: list[float]) -> float:

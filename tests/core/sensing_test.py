@@ -204,7 +204,8 @@ def test_one_low_meter_of_a_rack_is_told_from_a_starved_rack() -> None:
 
 def test_a_chiller_whose_compressor_rests_is_counted_again_after_its_least_time_off() -> None:
     rig = Rig.make().running()
-    rig.run(POD.fws.chiller_min_on_s)
+    fws = rig.model.plan.pod.fws
+    rig.run(fws.chiller_min_on_s)
     rig.model.overrides = dict.fromkeys(POD.cooling.ambient_temps, 38.0)
     rig.model.overrides |= {f"{name}.running": True for name in POD.fws.chillers}
 
@@ -218,7 +219,7 @@ def test_a_chiller_whose_compressor_rests_is_counted_again_after_its_least_time_
     rig.model.overrides |= {f"{name}.supply_temp": 25.9 for name in POD.fws.chillers}
     assert permitted_kw(29) == whole, "a compressor that comes up cools little yet"
     assert permitted_kw(60) < 0.7 * whole
-    assert permitted_kw(POD.fws.chiller_min_off_s) == whole, "it may start when the water gets warm"
+    assert permitted_kw(fws.chiller_min_off_s) == whole, "it may start when the water gets warm"
 
 
 def test_one_busy_rack_beside_idle_ones_gets_what_its_chips_need() -> None:
