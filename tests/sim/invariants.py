@@ -113,7 +113,12 @@ def _too_slow(seen: Track, flowing: set[str]) -> str:
     unknown_yet = seen.at_strike is not None and seen.now - seen.at_strike[0] <= AFTER_STRIKE_S
     if not slower or not flowing or unknown_yet:
         return ""
-    share = [float(seen.puts[f"{name}.speed_cmd"].value) / 100 for name in flowing if f"{name}.speed_cmd" in seen.puts]
+    turns = {name: drive.speed for name, drive in zip(tcs.pumps, seen.plant.tcs_pumps, strict=True)}
+    share = [
+        turns[name] if seen.is_hit(name) else float(seen.puts[f"{name}.speed_cmd"].value) / 100
+        for name in sorted(flowing)
+        if f"{name}.speed_cmd" in seen.puts
+    ]
     if not share:
         return ""
     droop = tcs.pump_droop_kpa / tcs.pump_rated_lpm**2 / len(share) ** 2

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 RECENT_S = 5.0  # two scans in calm, and what meters lag
 OF_PLANT = "hot "  # begins the names of conditions that no controller need know of
 PROBES = 3  # so many vote
+DEAF = ("device.", "wire.", "point.")  # begin the names of faults after which a device may not do what it is told
 ALIVE_LPS = 0.5  # a pump that moves less makes no flow
 
 
@@ -217,6 +218,11 @@ class Track:
     def any_active(self, *names: str) -> bool:
         """True when a fault whose name begins so is at work now."""
         return any(strike.fault.startswith(names) for strike in self.active.values())
+
+    def is_hit(self, device: str) -> bool:
+        """True while a fault is at work on a device's way to the controller, so that it may go on as it did."""
+        places = {strike.target.split(".")[0] for strike in self.active.values() if strike.fault.startswith(DEAF)}
+        return not places.isdisjoint((device, self.pod.device_bus.get(device)))
 
     def turning_nothing(self) -> set[str]:
         """Return the speed commands of drives that stand still: wherever they go, nothing turns."""
