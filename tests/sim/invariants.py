@@ -297,9 +297,7 @@ def invariant_10(seen: Track) -> str:
         stood = seen.stood.get(point)
         if stood is None or isinstance(value, bool) or since > GENTLE_S or point in seen.turning_nothing():
             continue
-        low, high = sorted(
-            (stood, seen.stands().get(point, stood))
-        )  # a drive that nobody told anything may move itself
+        low, high = sorted((stood, seen.stands().get(point, stood)))  # a drive told nothing may move by itself
         moved = max(low - float(value), float(value) - high)
         if moved > GENTLE_PCT_PER_S * (since + 1.0) and not _cools_more(seen, point, stood):
             return f"{point} goes from {stood:.1f} to {float(value):.1f} {since:.1f} s after a start"

@@ -20,10 +20,8 @@ COMMANDS = ("commands.good", "commands.bad", "commands.hostile")
 WALL_CLOCK = "clock.jump"
 KILLED_SHARE = 0.25  # of runs with a fault, in which the controller is killed beside
 SPARE_SHARE = 0.3  # of runs in which one pump of the TCS fewer is on duty where that is enough, and stands by
-BUSY_RACKS, IDLE_LOAD = (
-    (0, 0, 1, 2),
-    0.1,
-)  # with work of their own in a run of steady load, 0 for all; load of the others
+BUSY_RACKS = (0, 0, 1, 2)  # how many racks have work in a run of steady load, 0 for all of them
+IDLE_LOAD = 0.1  # of the others
 HUMID_SHARE, HUMID_DEW_C = 0.15, (21.0, 26.0)  # of runs in which the air is so damp that the supply has to be warmer
 
 

@@ -21,7 +21,7 @@ from tests.sim.swarm import Strike, Swarm
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-RECENT_S = 5.0  # two scans in calm, and what meters lag
+RECENT_S = 5.0  # that meters lag and loops take; and the last scan's own time
 OF_PLANT = "hot "  # begins the names of conditions that no controller need know of
 PROBES = 3  # so many vote
 DEAF = ("device.", "wire.", "point.")  # begin the names of faults after which a device may not do what it is told
