@@ -196,7 +196,7 @@ def _equipment_rows(equipment: Equipment) -> Iterable[AlarmRow]:
         yield AlarmRow(
             f"{pump}_failed", f"{pump}.failed", "on", f"{pump} failed", "high",
             "The other pumps take over; there is one spare less.",
-            "Check the drive and its supply; reset when repaired.", on_delay_s=2.0,
+            "Check the drive and its supply; reset when repaired.", on_delay_s=1.5,
             unless=(f"{pump}.fault", *equipment.told_by), group="cooling",
         )  # fmt: skip
     for point in equipment.leaks:

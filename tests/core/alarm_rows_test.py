@@ -48,7 +48,7 @@ ROWS = [
     row("pump_1_comm_loss_time_differs", "pump_1.comm_loss_time", "differs", "high", limit=9.0, on_delay_s=1.0),
     row("pump_1_fault", "pump_1.fault", "on", "high", on_delay_s=0.5, group="cooling"),
     row("pump_1_failed", "pump_1.failed", "on", "high",
-        on_delay_s=2.0, unless=("pump_1.fault", "pod.dip"), group="cooling"),
+        on_delay_s=1.5, unless=("pump_1.fault", "pod.dip"), group="cooling"),
     row("leak_1_wet", "leak_1.wet", "on", "critical",
         on_delay_s=1.0, safety=True, latched=True, realarm_s=HOUR, group="leak"),
     row("io_1_smoke", "io_1.smoke", "on", "high", on_delay_s=5.0, safety=True),
