@@ -95,7 +95,7 @@ class Headroom:
         self._ids = {name: points_of(name, RackIds) for name in self._models}
         self._measured = Fact(self._measure, tuple(point for rack in pod.racks for point in rack.flow))
         self._shares: dict[str, float] | None = None
-        self._idle_at: dict[str, float] = {}
+        self._rests_since: dict[str, float] = {}
         self._busiest = (0.0, "")  # share of its rating that a rack takes, and which takes most
         self._least_lpm: dict[tuple[int, int], float] = {}  # by steps of load and supply setpoint
         self.metered = [rack.name for rack in pod.racks if rack.flow]
@@ -255,14 +255,14 @@ class Headroom:
                 return 0.0 if cold else self.pod.cooling.repair_s
             case RunState.STOPPED:
                 return max(0.0, chiller.stopped_at + chiller.min_off_s - now)
-            case RunState.RUNNING if (idle_s := self._idle_s(image, chiller, now)) > CUT_OUT_S:
-                return max(0.0, chiller.min_off_s - idle_s)
+            case RunState.RUNNING if (rested_s := self._rested_s(image, chiller, now)) > CUT_OUT_S:
+                return max(0.0, chiller.min_off_s - rested_s)
         return 0.0
 
-    def _idle_s(self, image: Image, chiller: RunSequence, now: float) -> float:
+    def _rested_s(self, image: Image, chiller: RunSequence, now: float) -> float:
         """Return for how long water has left a chiller as warm as it came: its thermostat lets the compressor rest."""
         entering, leaving = (image.number(f"{chiller.device}.{name}", otherwise=None) for name in WATER_OF_CHILLER)
         if entering is None or leaving is None or entering - leaving >= CUT_OUT_K:
-            self._idle_at.pop(chiller.device, None)
+            self._rests_since.pop(chiller.device, None)
             return 0.0
-        return now - self._idle_at.setdefault(chiller.device, now)
+        return now - self._rests_since.setdefault(chiller.device, now)

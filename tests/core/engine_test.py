@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from itertools import pairwise
 
 import pytest
@@ -284,9 +285,11 @@ def test_a_start_ordered_before_the_first_whole_image_is_not_lost() -> None:
 
 
 def test_autostart_starts_by_itself() -> None:
-    import dataclasses
-
     plan = reference_plan()
-    plan = dataclasses.replace(plan, pod=dataclasses.replace(plan.pod, autostart=True))
-    rig = Rig.make(model=PodModel(plan))
-    rig.run_until("NORMAL", 240)
+    rig = Rig.make(model=PodModel(dataclasses.replace(plan, pod=dataclasses.replace(plan.pod, autostart=True))))
+    assert rig.mode == "OFF"
+    took = rig.run_until("NORMAL", 240)
+    assert took < 240
+    assert not any(effects.outcomes for effects in rig.effects), "nobody ordered anything"
+    assert any(effects.transition is not None for effects in rig.effects)
+    assert all(rig.model.values[outlet] is True for rack in plan.pod.racks for outlet in rack.outlets)

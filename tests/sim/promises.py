@@ -13,7 +13,7 @@ from controller.core.commands import number
 from controller.core.interlocks import Row
 from hil.plant import slots as at
 from tests.sim.nonsense import REASON as NONSENSE
-from tests.sim.track import Track
+from tests.sim.track import DEAF, Track
 
 VALVE_WAITS_S = 5.0  # of a rack's water, after its power is off
 OFF_WITHIN_S = 10.0  # of a rack that has tripped, where its power units can be told
@@ -112,7 +112,7 @@ def tripped_are_off(seen: Track) -> str:
     said = mode.startswith(("FAULT.tripped", "STARTUP")) or mode in ("OFF", "SHUTDOWN", "COOLDOWN")
     if seen.held("untold trip", bool(whole) and not said) > TRIPPED_WITHIN_S:
         return f"{whole[0].id} has tripped the pod and the mode is {mode}"
-    reachable = not seen.any_active("device.", "wire.", "feed.", "point.")
+    reachable = not seen.any_active(*DEAF, "feed.")
     for index, rack in enumerate(seen.pod.racks):
         tripped = bool(whole) or any(row.trip and row.rack == rack.name for row in rows)
         if seen.held(f"on {rack.name}", tripped and reachable and bool(seen.on[index])) > OFF_WITHIN_S:
